@@ -1,0 +1,173 @@
+"""The service's errors: one tree, so that a caller can catch as much or as little as it wants.
+
+    TokenizerError                      status  code
+    ├── BundleError                     500     invalid_bundle
+    │   ├── BundleNotFoundError         500     bundle_not_found          no folder or zip at this path
+    │   ├── ManifestError               500     invalid_manifest          not JSON, or not our schema
+    │   ├── BundleFileError             500     invalid_bundle_file       a file is missing or changed
+    │   ├── GraphError                  500     invalid_graph             a graph does not fit the manifest
+    │   └── CodebookError               500     invalid_codebook          a tensor does not fit the manifest
+    ├── DeviceError                     500     device_unavailable        no silent fall-back to the CPU
+    ├── NotReadyError                   503     not_ready                 the model is still loading
+    └── InputError                      400     invalid_input             the caller can fix it
+        ├── MalformedBodyError          400     malformed_body            a body that does not parse
+        ├── BodyTooLargeError           413     body_too_large            a body of too many bytes
+        ├── MediaTypeError              415     unsupported_media_type    a body of a type we do not read
+        ├── ImageDecodeError            400     undecodable_image         empty, truncated or damaged
+        ├── ImageFormatError            415     unsupported_image_format  not a JPEG, PNG or WebP
+        ├── ImagePixelsError            413     too_many_pixels           refused from the header alone
+        ├── ImageSizeError              422     image_size_mismatch       resize="strict" and another size
+        ├── PixelsError                 422     invalid_pixels            an array of the wrong type or shape
+        ├── TokensError                 422     invalid_tokens            an array of the wrong type or shape
+        ├── TokenRangeError             422     token_out_of_range        no such code in the codebook
+        └── ParameterError              422     invalid_parameter         a value outside its limits
+
+Bundle and device errors end a start-up; they are the operator's to fix and never a client's answer.
+`status` is the HTTP status and `code` the stable name that a client may compare; both belong to the class.
+A message is one line: the value, the limit and the fix.
+"""
+
+from typing import ClassVar
+
+
+class TokenizerError(Exception):
+    """Base of every error that this service raises on purpose."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str) -> None:
+        # Messages quote bundles and images, which may hold line breaks; a log or a terminal gets one line.
+        self.message = " ".join(message.split())
+        super().__init__(self.message)
+
+
+class BundleError(TokenizerError):
+    """This bundle cannot be served."""
+
+    code = "invalid_bundle"
+
+
+class BundleNotFoundError(BundleError):
+    """There is no bundle at this path."""
+
+    code = "bundle_not_found"
+
+
+class ManifestError(BundleError):
+    """manifest.json is not JSON, is of another schema version, or does not fit the schema."""
+
+    code = "invalid_manifest"
+
+
+class BundleFileError(BundleError):
+    """A file of the bundle is missing, unreadable, or not the one that the manifest describes."""
+
+    code = "invalid_bundle_file"
+
+
+class GraphError(BundleError):
+    """A graph does not load, or its inputs and outputs do not fit the manifest."""
+
+    code = "invalid_graph"
+
+
+class CodebookError(BundleError):
+    """The codebook's tensors do not fit the manifest."""
+
+    code = "invalid_codebook"
+
+
+class DeviceError(TokenizerError):
+    """The device asked for is unknown or cannot run the model."""
+
+    code = "device_unavailable"
+
+
+class NotReadyError(TokenizerError):
+    """The model is not loaded and warmed up yet."""
+
+    status = 503
+    code = "not_ready"
+
+
+class InputError(TokenizerError):
+    """The caller's input is at fault and the caller can fix it."""
+
+    status = 400
+    code = "invalid_input"
+
+
+class MalformedBodyError(InputError):
+    """The request's body does not parse as what it claims to be."""
+
+    code = "malformed_body"
+
+
+class BodyTooLargeError(InputError):
+    """The request's body has more bytes or more images than one request may have."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class MediaTypeError(InputError):
+    """The request's body is of a media type that the service does not read."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class ImageDecodeError(InputError):
+    """The bytes are an image of a known format, but empty, truncated or damaged."""
+
+    code = "undecodable_image"
+
+
+class ImageFormatError(InputError):
+    """The bytes are not a JPEG, PNG or WebP image."""
+
+    status = 415
+    code = "unsupported_image_format"
+
+
+class ImagePixelsError(InputError):
+    """The image's header announces more pixels than the limit."""
+
+    status = 413
+    code = "too_many_pixels"
+
+
+class ImageSizeError(InputError):
+    """The image is not of the model's size and may not be resized."""
+
+    status = 422
+    code = "image_size_mismatch"
+
+
+class PixelsError(InputError):
+    """A pixel array is not uint8 [B, H, W, 3] of the model's size."""
+
+    status = 422
+    code = "invalid_pixels"
+
+
+class TokensError(InputError):
+    """A token array is not of integers [B, h, w] of the model's latent grid."""
+
+    status = 422
+    code = "invalid_tokens"
+
+
+class TokenRangeError(InputError):
+    """A token names no code: it is negative, or not below the codebook size."""
+
+    status = 422
+    code = "token_out_of_range"
+
+
+class ParameterError(InputError):
+    """A parameter (radius, k, by, resize) is outside its limits or contradicts another."""
+
+    status = 422
+    code = "invalid_parameter"
