@@ -8,11 +8,17 @@
     │   ├── GraphError                  500     invalid_graph             a graph does not fit the manifest
     │   └── CodebookError               500     invalid_codebook          a tensor does not fit the manifest
     ├── DeviceError                     500     device_unavailable        no silent fall-back to the CPU
+    ├── SettingsError                   500     invalid_settings          an unknown name or a bad value
+    ├── AddressError                    500     address_unavailable       the port is taken, or no such host
     ├── NotReadyError                   503     not_ready                 the model is still loading
+    ├── StoppingError                   503     stopping                  the server takes no more work
+    ├── QueueFullError                  429     queue_full                too many requests at once
     └── InputError                      400     invalid_input             the caller can fix it
         ├── MalformedBodyError          400     malformed_body            a body that does not parse
         ├── BodyTooLargeError           413     body_too_large            a body of too many bytes
+        ├── ImageCountError             413     too_many_images           too many for one request
         ├── MediaTypeError              415     unsupported_media_type    a body of a type we do not read
+        ├── NotAcceptableError          406     not_acceptable            Accept names no type of ours
         ├── ImageDecodeError            400     undecodable_image         empty, truncated or damaged
         ├── ImageFormatError            415     unsupported_image_format  not a JPEG, PNG or WebP
         ├── ImagePixelsError            413     too_many_pixels           refused from the header alone
@@ -22,7 +28,8 @@
         ├── TokenRangeError             422     token_out_of_range        no such code in the codebook
         └── ParameterError              422     invalid_parameter         a value outside its limits
 
-Bundle and device errors end a start-up; they are the operator's to fix and never a client's answer.
+Bundle, device, settings and address errors end a start-up; they are the operator's to fix, never a client's
+answer.
 `status` is the HTTP status and `code` the stable name that a client may compare; both belong to the class.
 A message is one line: the value, the limit and the fix.
 """
@@ -84,11 +91,37 @@ class DeviceError(TokenizerError):
     code = "device_unavailable"
 
 
+class SettingsError(TokenizerError):
+    """A setting is unknown, or its value is outside its limits."""
+
+    code = "invalid_settings"
+
+
+class AddressError(TokenizerError):
+    """The service cannot listen on this host and port."""
+
+    code = "address_unavailable"
+
+
 class NotReadyError(TokenizerError):
     """The model is not loaded and warmed up yet."""
 
     status = 503
     code = "not_ready"
+
+
+class StoppingError(TokenizerError):
+    """The server was told to stop: it finishes its work and takes on no more."""
+
+    status = 503
+    code = "stopping"
+
+
+class QueueFullError(TokenizerError):
+    """As many requests are in work as the limit allows; the same request may succeed later."""
+
+    status = 429
+    code = "queue_full"
 
 
 class InputError(TokenizerError):
@@ -105,10 +138,17 @@ class MalformedBodyError(InputError):
 
 
 class BodyTooLargeError(InputError):
-    """The request's body has more bytes or more images than one request may have."""
+    """The request's body has more bytes than one request may have."""
 
     status = 413
     code = "body_too_large"
+
+
+class ImageCountError(InputError):
+    """The request holds more images, or token grids, than one request may have."""
+
+    status = 413
+    code = "too_many_images"
 
 
 class MediaTypeError(InputError):
@@ -116,6 +156,13 @@ class MediaTypeError(InputError):
 
     status = 415
     code = "unsupported_media_type"
+
+
+class NotAcceptableError(InputError):
+    """The request's Accept names no media type that this reply can have."""
+
+    status = 406
+    code = "not_acceptable"
 
 
 class ImageDecodeError(InputError):
