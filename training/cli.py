@@ -1,0 +1,72 @@
+"""The commands ``train`` and ``evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from .config import RunConfig
+from .data import load_splits
+from .errors import ConfigError
+from .trainer import run
+
+RECIPES = Path(__file__).parent / "recipes"
+
+app = typer.Typer(no_args_is_help=True, help="Train and evaluate Kohonen-VAEs.")
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A TOML file, or the name of a recipe that comes along, e.g. cifar10-ksom.")
+    ],
+    *,
+    data: Annotated[
+        Path, typer.Option(help="Folder of the images; CIFAR-10 is downloaded into it.", file_okay=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the run; a run found there is carried on.", file_okay=False)
+    ],
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of the recipe's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step, instead of the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed, instead of the recipe's.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")] = "cpu",
+) -> None:
+    """Train a model and write checkpoints.
+
+    Example: kohonen-tokenizer train cifar10-ksom --data data --out runs/ksom --device cuda
+
+    Stop it with Ctrl-C and call it again to carry on. TensorBoard reads OUT/tensorboard.
+    """
+    config = RunConfig.from_toml(find_recipe(recipe)).with_changes(
+        steps=steps, batch_size=batch_size, seed=seed
+    )
+    chosen = torch_device(device)
+    checkpoint = run(config, load_splits(config.data, data), out=out, device=chosen)
+    typer.echo(checkpoint)
+
+
+def find_recipe(recipe: str) -> Path:
+    """A recipe's file by path or by the name of one that comes along. Raises ConfigError."""
+    included = {path.stem: path for path in sorted(RECIPES.glob("*.toml"))}
+    if recipe in included:
+        return included[recipe]
+    if not Path(recipe).is_file():
+        raise ConfigError(
+            f"recipe {recipe!r}: no such file; name a TOML file or one of {', '.join(included)}"
+        )
+    return Path(recipe)
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of that name. Raises ConfigError when it is unknown or not usable here."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {name!r}: not usable here ({reason}); use cpu") from None
+    return device

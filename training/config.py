@@ -1,0 +1,242 @@
+"""What a run is: frozen dataclasses, read from TOML, checked, and stored whole in every checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from .errors import ConfigError
+
+_STRICT_KEYS = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuantizerConfig:
+    """The codebook, its map and how it learns."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT_KEYS
+
+    codebook_size: int = 512
+    """Number of codes, K."""
+
+    map_shape: tuple[int, ...] = (16, 32)
+    """(rows, columns) of the map, or (n,) for a line; the product is the codebook size."""
+
+    neighborhood: Literal["none", "hard", "gaussian", "gaussian_wide"] = "hard"
+    """``none`` is EMA-VQ; ``gaussian`` Eq. 5 as printed; ``gaussian_wide`` the form behind the tables."""
+
+    shrink_step: float = 0.1
+    """tau of Eqs. 4-5; unused with neighborhood ``none``."""
+
+    decay: float = 0.99
+    """Decay of the moving averages, 1 - beta of Eqs. 16-21."""
+
+    epsilon: float = 1e-5
+    """Additive smoothing of the counts."""
+
+    initial_count: float = 1.0
+    """N(0): 1 as the paper recommends, 0 as older implementations do."""
+
+    update_unused: bool = True
+    """Whether codes that a batch does not reach have their averages decayed."""
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.codebook_size <= 65_536:
+            raise ValueError(f"codebook_size {self.codebook_size}: must be 2 to 65536")
+        # The map's fit and the other numbers are judged by the grid and the quantizer themselves.
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """The VQ-VAE around the quantizer; the defaults are the paper's CIFAR-10 model."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT_KEYS
+
+    hidden: int = 128
+    """Channels of the encoder's and decoder's trunk; even."""
+
+    num_residual_blocks: int = 2
+    """Residual blocks in the encoder, and as many in the decoder."""
+
+    residual_channels: int = 32
+    """Channels inside a residual block."""
+
+    code_dim: int = 64
+    """Dimension of a code, D."""
+
+    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+    """The quantizer."""
+
+    def __post_init__(self) -> None:
+        if self.hidden < 2 or self.hidden % 2:
+            raise ValueError(f"hidden {self.hidden}: must be an even number over 0")
+        if self.num_residual_blocks < 0 or self.residual_channels < 1 or self.code_dim < 1:
+            raise ValueError(
+                "num_residual_blocks must be at least 0, residual_channels and code_dim at least 1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Where the images come from."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT_KEYS
+
+    source: Literal["cifar10", "folder"] = "cifar10"
+    """``cifar10`` is downloaded by torchvision; ``folder`` holds images, or train/ and test/ with images."""
+
+    name: str = "CIFAR-10"
+    """What the model card and the bundle call this data."""
+
+    license: str = "unknown"
+    """Licence of the data, as the bundle states it."""
+
+    image_size: int = 32
+    """Height and width in pixels, a multiple of 4. Larger or smaller images are scaled and center-cropped."""
+
+    validation_share: float = 0.2
+    """Share of the training images that is held out for validation."""
+
+    split_seed: int = 0
+    """Seed of the held-out choice; apart from the run's seed, so that seeds share a validation set."""
+
+    def __post_init__(self) -> None:
+        if self.image_size < 4 or self.image_size % 4:
+            raise ValueError(f"image_size {self.image_size}: must be a multiple of 4, 4 or more")
+        if not 0 < self.validation_share < 1:
+            raise ValueError(
+                f"validation_share {self.validation_share}: must be between 0 and 1; the recipe uses 0.2"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimizerConfig:
+    """AdamW, as in the recipe: constant rate, no warm-up."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT_KEYS
+
+    learning_rate: float = 1e-3
+    """Step size."""
+
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of the moment averages."""
+
+    epsilon: float = 1e-8
+    """Added to the denominator."""
+
+    max_grad_norm: float = 1.0
+    """Global gradient norm is clipped to this."""
+
+    commitment_weight: float = 0.25
+    """alpha of Eq. 15."""
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0 or not self.max_grad_norm > 0:
+            raise ValueError("learning_rate and max_grad_norm must be over 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """One training run."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT_KEYS
+
+    name: str = "cifar10-ksom-512"
+    """Name of the model; the bundle carries it."""
+
+    seed: int = 0
+    """Seed of the weights, the codebook and the order of the images."""
+
+    steps: int = 30_000
+    """Optimizer steps."""
+
+    batch_size: int = 256
+    """Images a step."""
+
+    validation_batch_size: int = 512
+    """Images a validation batch."""
+
+    validate_every: int = 1_000
+    """Steps between validations."""
+
+    checkpoint_every: int = 1_000
+    """Steps between checkpoints."""
+
+    log_every: int = 50
+    """Steps between TensorBoard points."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """The images."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The model."""
+
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """The optimizer."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "batch_size",
+            "validation_batch_size",
+            "validate_every",
+            "checkpoint_every",
+            "log_every",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)}: must be at least 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; ``from_dict`` reads them back."""
+        plain: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
+        return plain
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
+        """The config with these values. Raises ConfigError naming the first key that is unknown or unfit."""
+        try:
+            return _ADAPTER.validate_python(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"]) or "config"
+            raise ConfigError(f"{key}: {first['msg'].removeprefix('Value error, ')}") from None
+
+    @classmethod
+    def from_toml(cls, path: Path) -> RunConfig:
+        """The config in a TOML file. Raises ConfigError naming the file and what is wrong."""
+        try:
+            return cls.from_dict(tomllib.loads(path.read_text()))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a TOML file") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not a TOML file ({error})") from None
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+    def with_changes(
+        self, *, steps: int | None = None, batch_size: int | None = None, seed: int | None = None
+    ) -> RunConfig:
+        """A copy with the values that are not None put in."""
+        given = {"steps": steps, "batch_size": batch_size, "seed": seed}
+        return RunConfig.from_dict(
+            self.to_dict() | {key: value for key, value in given.items() if value is not None}
+        )
+
+    def same_run(self, other: RunConfig) -> bool:
+        """Whether a run of ``other`` can be carried on as this one: equal in all but length and intervals."""
+        this, that = (
+            dataclasses.replace(config, steps=1, validate_every=1, checkpoint_every=1, log_every=1)
+            for config in (self, other)
+        )
+        return this == that
+
+
+_ADAPTER = TypeAdapter(RunConfig)

@@ -1,0 +1,172 @@
+"""The quantizer: EMA-VQ and the online mini-batch Kohonen map as one algorithm.
+
+N: vectors in the batch (B*h*w). K: codebook size. D: code dimension.
+
+EMA-VQ (Eqs. 16-18 of Irie et al. 2023) is KSOM (Eqs. 19-21) with the identity for a neighborhood, so
+there is one code path. By linearity A^T (E^T X) = (E A)^T X: the neighborhood is applied to the K x (D+1)
+sums and counts and never to the N x K assignments, and its cost does not grow with the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .grid import Grid
+from .neighborhood import Neighborhood
+
+# Rows searched at once: bounds the N x K distance matrix to 32 MiB for K = 512.
+SEARCH_ROWS = 16_384
+
+
+def relative_distances(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """|w|^2 - 2 x.w for vectors [N, D] and codebook [K, D], [N, K]: squared distances less |x|^2.
+
+    The constant of each row is left out, for the order of a row's entries is all that a search needs.
+    """
+    return torch.addmm(codebook.square().sum(1), vectors, codebook.T, alpha=-2)
+
+
+def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """Index of the nearest code of each vector (Eq. 12), int64 [N].
+
+    ``vectors`` [N, D] and ``codebook`` [K, D] in the same float dtype. Autocast is off in here: on a smooth
+    codebook bf16 and TF32 products choose another code in percents of all cases.
+    """
+    with torch.autocast(vectors.device.type, enabled=False):
+        chunks = [relative_distances(rows, codebook).argmin(1) for rows in torch.split(vectors, SEARCH_ROWS)]
+    return torch.cat(chunks)
+
+
+def assignment_sums(vectors: Tensor, indices: Tensor, codebook_size: int) -> Tensor:
+    """Sum and count of the members of each code, [K, D+1]: the inner sums of Eqs. 19-20, side by side."""
+    ones = vectors.new_ones(len(vectors), 1)
+    sums = vectors.new_zeros(codebook_size, vectors.shape[1] + 1)
+    return sums.index_add_(0, indices, torch.cat([vectors, ones], dim=1))
+
+
+def perplexity(counts: Tensor) -> Tensor:
+    """exp(-sum p log p) of usage counts [K]; appendix B.1 lost the minus sign."""
+    probabilities = counts / counts.sum()
+    return torch.exp(-torch.xlogy(probabilities, probabilities).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Quantized:
+    """What the quantizer makes of a batch of latents [B, D, h, w]."""
+
+    latents: Tensor
+    """The codes chosen, [B, D, h, w]; its gradient goes straight through to the encoder's output."""
+
+    indices: Tensor
+    """Index of the code at each position, int64 [B, h, w]."""
+
+    commitment_loss: Tensor
+    """Mean over all elements of (sg(w) - e)^2, []. Eq. 15 sums over D: this is 1/D of it, as in practice."""
+
+    perplexity: Tensor
+    """Perplexity of the code usage in this batch, []."""
+
+
+class KohonenQuantizer(nn.Module):
+    """Vector quantizer whose codebook is learnt by a self-organizing map, not by gradients.
+
+    In training mode each call does, in this order: search with the present codebook, gather from it,
+    update it, count the step. In eval mode nothing changes.
+    """
+
+    codebook: Tensor
+    ema_sums: Tensor
+    ema_counts: Tensor
+    step: Tensor
+    grid_distances: Tensor
+
+    def __init__(
+        self,
+        grid: Grid,
+        *,
+        code_dim: int,
+        neighborhood: Neighborhood,
+        decay: float = 0.99,
+        epsilon: float = 1e-5,
+        initial_count: float = 1.0,
+        update_unused: bool = True,
+    ) -> None:
+        """A quantizer with K = ``grid.size`` codes drawn from N(0, 1).
+
+        ``decay`` is 1 - beta of Eqs. 16-21. ``initial_count`` is N(0): 1 is the paper's recommendation, 0
+        the older practice; m(0) is a copy of the codebook. ``update_unused``: whether codes that the batch
+        does not reach, with no members nor neighbors with members, have their averages decayed ("Update-0"
+        of Table 1).
+        """
+        super().__init__()
+        if code_dim < 1:
+            raise ValueError(f"code_dim {code_dim}: must be at least 1")
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay {decay}: must be in [0, 1); the paper uses 0.99")
+        if epsilon < 0:
+            raise ValueError(f"epsilon {epsilon}: must not be negative; the recipe uses 1e-5")
+        if initial_count < 0:
+            raise ValueError(f"initial_count {initial_count}: must not be negative; the paper recommends 1")
+        self.grid = grid
+        self.neighborhood = neighborhood
+        self.decay = decay
+        self.epsilon = epsilon
+        self.update_unused = update_unused
+        codebook = torch.randn(grid.size, code_dim)
+        self.register_buffer("codebook", codebook)
+        self.register_buffer("ema_sums", codebook.clone())
+        self.register_buffer("ema_counts", torch.full((grid.size,), float(initial_count)))
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        # Derived from the grid, so it stays out of the checkpoint.
+        self.register_buffer("grid_distances", grid.distances().float(), persistent=False)
+
+    def forward(self, latents: Tensor) -> Quantized:
+        """Quantize ``latents`` [B, D, h, w] and, in training mode, learn from them (Eqs. 12-13, 19-21)."""
+        batch, dim, height, width = latents.shape
+        latents = latents.to(self.codebook.dtype)
+        vectors = latents.permute(0, 2, 3, 1).reshape(-1, dim)
+        detached = vectors.detach()
+        indices = nearest_codes(detached, self.codebook)
+        quantized = F.embedding(indices, self.codebook)
+        batch_totals = assignment_sums(detached, indices, self.grid.size)
+        if self.training:
+            self._update(batch_totals)
+        quantized = quantized.view(batch, height, width, dim).permute(0, 3, 1, 2)
+        return Quantized(
+            latents=latents + (quantized - latents).detach(),
+            indices=indices.view(batch, height, width),
+            commitment_loss=F.mse_loss(latents, quantized),
+            perplexity=perplexity(batch_totals[:, -1]),
+        )
+
+    @torch.no_grad()
+    def _update(self, batch_totals: Tensor) -> None:
+        """One step of Eqs. 19-21 from the batch's sums and counts [K, D+1], in place."""
+        neighborhood = self.neighborhood.matrix(self.grid_distances, self.step)
+        weighted = neighborhood.T @ batch_totals
+        sums, counts = weighted[:, :-1], weighted[:, -1]
+        if self.update_unused:
+            self.ema_sums.lerp_(sums, 1 - self.decay)
+            self.ema_counts.lerp_(counts, 1 - self.decay)
+            # Additive smoothing, stored back as in the published implementation: with N(0) = 0 an unused
+            # code's count then recovers within some hundred steps instead of staying near epsilon.
+            total = self.ema_counts.sum()
+            self.ema_counts.add_(self.epsilon).mul_(total / (total + self.grid.size * self.epsilon))
+            self.codebook.copy_(self.ema_sums / self.ema_counts[:, None])
+        else:
+            reached = counts > 0
+            beta = (1 - self.decay) * reached.to(counts.dtype)
+            self.ema_sums.lerp_(sums, beta[:, None])
+            self.ema_counts.lerp_(counts, beta)
+            # Every count that is divided by here is over 0: no smoothing is needed.
+            means = self.ema_sums / self.ema_counts[:, None]
+            self.codebook.copy_(torch.where(reached[:, None], means, self.codebook))
+        self.step.add_(1)
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        """Codes of the indices [B, h, w] as latents [B, D, h, w] (Eq. 13)."""
+        return F.embedding(indices, self.codebook).permute(0, 3, 1, 2)

@@ -1,0 +1,218 @@
+"""The training loop.
+
+A ``Trainer`` is a run that can be advanced step by step; ``run`` adds what a person wants around it: a
+progress bar, TensorBoard, validations, checkpoints, and carrying on after a kill.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from .build import build_model
+from .checkpoint import (
+    Checkpoint,
+    Validation,
+    load_checkpoint,
+    remove_older_checkpoints,
+    save_checkpoint,
+)
+from .config import RunConfig
+from .data import ImageSplits, batch_indices, channel_statistics
+from .errors import CheckpointError
+from .quantizer import perplexity
+
+KEPT_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """Losses of one step, still on the device: reading them costs a synchronization."""
+
+    reconstruction_loss: Tensor
+    commitment_loss: Tensor
+    perplexity: Tensor
+
+
+class Trainer:
+    """A run in progress."""
+
+    def __init__(self, config: RunConfig, images: ImageSplits, *, device: torch.device) -> None:
+        """The run at step 0."""
+        self.config = config
+        self.images = images
+        self.device = device
+        self.step_count = 0
+        self.validations: tuple[Validation, ...] = ()
+        model = build_model(config.model, seed=config.seed)
+        model.pixel_mean, model.pixel_std = channel_statistics(images.train)
+        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=config.optimizer.learning_rate,
+            betas=config.optimizer.betas,
+            eps=config.optimizer.epsilon,
+            weight_decay=config.optimizer.weight_decay,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Carry on from ``checkpoint``. Raises CheckpointError if it is of another run."""
+        if not self.config.same_run(checkpoint.config):
+            raise CheckpointError(
+                f"{checkpoint.path}: has another configuration; use its own, or another --out folder"
+            )
+        if checkpoint.num_train_images != len(self.images.train):
+            raise CheckpointError(
+                f"{checkpoint.path}: was trained on {checkpoint.num_train_images} images, "
+                f"here are {len(self.images.train)}; use the same data or another --out folder"
+            )
+        state = checkpoint.optimizer_state()
+        self.model.load_state_dict(checkpoint.weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        self.step_count = checkpoint.step
+        self.validations = checkpoint.validations
+
+    def step(self) -> StepResult:
+        """One optimizer step on the next batch (Eq. 15 with means, see ``Quantized.commitment_loss``)."""
+        indices = batch_indices(
+            num_images=len(self.images.train),
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            step=self.step_count,
+        )
+        images = self.model.normalize(self.images.train[indices].to(self.device))
+        self.model.train()
+        result = self.model(images)
+        reconstruction_loss = F.mse_loss(result.images, images)
+        commitment_loss = result.quantized.commitment_loss
+        self.optimizer.zero_grad(set_to_none=True)
+        (reconstruction_loss + self.config.optimizer.commitment_weight * commitment_loss).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.max_grad_norm)
+        self.optimizer.step()
+        self.step_count += 1
+        return StepResult(reconstruction_loss.detach(), commitment_loss.detach(), result.quantized.perplexity)
+
+    @torch.inference_mode()
+    def validate(self) -> Validation:
+        """Look at the held-out images and remember the result."""
+        self.model.eval()
+        config = self.config
+        squared_error = psnr = torch.zeros((), dtype=torch.float64, device=self.device)
+        counts = torch.zeros(config.model.quantizer.codebook_size, dtype=torch.int64, device=self.device)
+        pixels = self.images.validation
+        for batch in torch.split(pixels, config.validation_batch_size):
+            original = batch.to(self.device)
+            images = self.model.normalize(original)
+            result = self.model(images)
+            squared_error = squared_error + F.mse_loss(result.images, images, reduction="sum").double()
+            error = self.model.to_pixels(result.images).double() - original.double()
+            mean_squared_error = error.square().mean(dim=(1, 2, 3)).clamp(min=1e-10)
+            psnr = psnr + (10 * torch.log10(255**2 / mean_squared_error)).sum()
+            counts += torch.bincount(result.quantized.indices.flatten(), minlength=len(counts))
+        validation = Validation(
+            step=self.step_count,
+            loss=float(squared_error) / pixels.numel(),
+            psnr=float(psnr) / len(pixels),
+            perplexity=float(perplexity(counts.double())),
+            codes_used=int((counts > 0).sum()),
+        )
+        self.validations = (*self.validations, validation)
+        return validation
+
+    def save(self, folder: Path) -> Path:
+        """Write a checkpoint into ``folder`` and return its path."""
+        return save_checkpoint(
+            folder,
+            model=self.model,
+            optimizer=self.optimizer,
+            config=self.config,
+            step=self.step_count,
+            validations=self.validations,
+            num_train_images=len(self.images.train),
+        )
+
+
+def run(config: RunConfig, images: ImageSplits, *, out: Path, device: torch.device) -> Path:
+    """Train to ``config.steps``, carrying on from the latest checkpoint in ``out``; returns the last one.
+
+    SIGINT and SIGTERM end the run after the present step with a checkpoint. Raises CheckpointError when
+    ``out`` holds another run.
+    """
+    checkpoints = out / "checkpoints"
+    trainer = Trainer(config, images, device=device)
+    path: Path | None = None
+    if any(checkpoints.glob("step-*")):
+        checkpoint = load_checkpoint(out)
+        trainer.restore(checkpoint)
+        path = checkpoint.path
+    start, start_s = trainer.step_count, time.monotonic()
+    with (
+        _stop_signals() as stopped,
+        SummaryWriter(str(out / "tensorboard"), purge_step=start) as board,
+        tqdm(total=config.steps, initial=start, unit="step", dynamic_ncols=True) as bar,
+    ):
+        while trainer.step_count < config.steps and not stopped.is_set():
+            result = trainer.step()
+            step = trainer.step_count
+            bar.update()
+            if step % config.log_every == 0:
+                speed = (step - start) / (time.monotonic() - start_s)
+                _log_step(board, bar, result, step=step, steps_per_s=speed)
+            if step % config.validate_every == 0 or step == config.steps:
+                _log_validation(board, bar, trainer.validate())
+            if step % config.checkpoint_every == 0 or step == config.steps or stopped.is_set():
+                path = trainer.save(checkpoints)
+                remove_older_checkpoints(checkpoints, keep=KEPT_CHECKPOINTS)
+    if path is None:
+        raise CheckpointError(f"{out}: stopped before the first step; start again")
+    return path
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, instead of ending the process in the middle of a step."""
+    stopped = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stopped.set()) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _log_step(
+    board: SummaryWriter, bar: tqdm[None], result: StepResult, *, step: int, steps_per_s: float
+) -> None:
+    loss, commitment, usage = (
+        float(value) for value in (result.reconstruction_loss, result.commitment_loss, result.perplexity)
+    )
+    board.add_scalar("train/reconstruction_loss", loss, step)
+    board.add_scalar("train/commitment_loss", commitment, step)
+    board.add_scalar("train/perplexity", usage, step)
+    board.add_scalar("train/steps_per_s", steps_per_s, step)
+    bar.set_postfix(loss=f"{loss:.4f}", perplexity=f"{usage:.0f}", refresh=False)
+
+
+def _log_validation(board: SummaryWriter, bar: tqdm[None], validation: Validation) -> None:
+    board.add_scalar("validation/reconstruction_loss", validation.loss, validation.step)
+    board.add_scalar("validation/psnr", validation.psnr, validation.step)
+    board.add_scalar("validation/perplexity", validation.perplexity, validation.step)
+    board.add_scalar("validation/codes_used", validation.codes_used, validation.step)
+    bar.write(
+        f"step {validation.step}: validation loss {validation.loss:.5f}, PSNR {validation.psnr:.2f} dB, "
+        f"perplexity {validation.perplexity:.0f}, codes used {validation.codes_used}"
+    )
