@@ -1,0 +1,93 @@
+"""A verified bundle in memory: the manifest, the codebook and the ONNX graphs.
+
+Every file that the manifest lists is read once and hashed, and the bytes that were hashed are the bytes that
+run: nothing is opened a second time, so nothing can be exchanged in between.
+"""
+
+import os
+from dataclasses import dataclass
+
+from ..errors import BundleError, BundleFileError, ManifestError
+from .bundle_files import BundleFiles, open_bundle_files
+from .codebook import Codebook, load_codebook
+from .manifest import MANIFEST_FILE, FileRecord, Level, Manifest, sha256_hex
+
+MAX_MANIFEST_BYTES = 4 * 2**20
+# Room for graphs of 2 GiB, ONNX's own limit, in each format: a bound on what a wrong manifest can ask for.
+MAX_BUNDLE_BYTES = 16 * 2**30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bundle:
+    """A bundle whose every file is what its manifest says."""
+
+    manifest: Manifest
+    level: Level
+    codebook: Codebook
+    encoder: bytes
+    """The ONNX graph from pixels to tokens."""
+    decoder: bytes
+    """The ONNX graph from tokens to pixels."""
+
+
+def load_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read and verify the bundle at `path`, a folder or a .zip of the same files.
+
+    A file that the manifest does not list is ignored.
+
+    Raises:
+        BundleError: one of its subclasses, naming the file or the value, what was expected, and the fix.
+    """
+    with open_bundle_files(path) as files:
+        content = files.read(MANIFEST_FILE, max_bytes=MAX_MANIFEST_BYTES)
+        if len(content) > MAX_MANIFEST_BYTES:
+            raise ManifestError(
+                f"{MANIFEST_FILE} has more than {MAX_MANIFEST_BYTES} bytes; export the bundle again"
+            )
+        manifest = Manifest.from_json(content)
+        level = _only_level(manifest)
+        num_bytes = sum(record.bytes for record in manifest.files.values())
+        if num_bytes > MAX_BUNDLE_BYTES:
+            raise BundleFileError(
+                f"the manifest lists {num_bytes} bytes of files, and {MAX_BUNDLE_BYTES} is the limit; "
+                "export a smaller model"
+            )
+        graphs = manifest.graphs.onnx
+        used = {}
+        for name, record in manifest.files.items():
+            data = _read_verified(files, name, record=record)
+            if name in (graphs.encoder, graphs.decoder, level.codebook_file):
+                used[name] = data
+    return Bundle(
+        manifest=manifest,
+        level=level,
+        codebook=load_codebook(used[level.codebook_file], level=level),
+        encoder=used[graphs.encoder],
+        decoder=used[graphs.decoder],
+    )
+
+
+def _only_level(manifest: Manifest) -> Level:
+    if len(manifest.levels) != 1:
+        raise BundleError(
+            f"{manifest.name} has {len(manifest.levels)} levels of tokens, and this version serves 1; "
+            "use a newer kohonen-tokenizer"
+        )
+    return manifest.levels[0]
+
+
+def _read_verified(files: BundleFiles, name: str, *, record: FileRecord) -> bytes:
+    data = files.read(name, max_bytes=record.bytes)
+    if len(data) != record.bytes:
+        found = f"more than {record.bytes}" if len(data) > record.bytes else len(data)
+        raise BundleFileError(
+            f"{name} has {found} bytes, and the manifest says {record.bytes}; "
+            "restore the file or export the bundle again"
+        )
+    sha256 = sha256_hex(data)
+    if sha256 != record.sha256:
+        raise BundleFileError(
+            f"{name} has sha256 {sha256}, and the manifest says {record.sha256}; "
+            "restore the file or export the bundle again"
+        )
+    return data

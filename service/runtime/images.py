@@ -1,0 +1,164 @@
+"""Image files to pixel arrays of the model's size, and back to PNG. Pillow is the exact reference.
+
+H W pixels; every array here is uint8 [H, W, 3], RGB.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from ..errors import (
+    ImageDecodeError,
+    ImageFormatError,
+    ImagePixelsError,
+    ImageSizeError,
+    ParameterError,
+    PixelsError,
+)
+from .backend import Pixels
+
+Resize = Literal["crop", "squash", "strict"]
+
+# Bicubic, which Pillow widens when it shrinks, so that it does not alias. Vision models are commonly fed with
+# it, and it rings less at edges than Lanczos.
+_FILTER = Image.Resampling.BICUBIC
+
+
+def decode_image(data: bytes, *, max_pixels: int) -> Pixels:
+    """Decode a JPEG, PNG or WebP file to RGB: uint8 [H, W, 3].
+
+    EXIF orientation is applied, transparency is laid over white, of an animation the first frame counts,
+    16-bit samples keep their high byte, and gray, palette and CMYK become RGB. Embedded color profiles are not
+    applied.
+
+    Args:
+        data: the content of the file.
+        max_pixels: the most pixels (width * height) an image may have. The header is asked before anything
+            is decoded, so that a small file cannot claim a large memory.
+
+    Raises:
+        ImageFormatError: another format.
+        ImagePixelsError: more than `max_pixels`.
+        ImageDecodeError: empty, truncated or damaged.
+    """
+    if not data:
+        raise ImageDecodeError("the image has 0 bytes; send the content of a JPEG, PNG or WebP file")
+    reader = _reader(data)
+    with _damage_is_an_input_error(reader.format, max_pixels=max_pixels):
+        image = reader(io.BytesIO(data))
+    num_pixels = image.width * image.height
+    if num_pixels > max_pixels:
+        raise ImagePixelsError(
+            f"the image is {image.width} x {image.height}, {num_pixels} pixels, and the limit is "
+            f"{max_pixels}; send a smaller image"
+        )
+    with _damage_is_an_input_error(reader.format, max_pixels=max_pixels):
+        ImageOps.exif_transpose(image, in_place=True)
+        return _rgb(image)
+
+
+def fit(image: Pixels, *, height: int, width: int, resize: Resize = "crop") -> Pixels:
+    """Bring `image` uint8 [H, W, 3] to `height` x `width`: uint8 [height, width, 3].
+
+    An image of that size already is returned as it is, bit for bit.
+
+    Args:
+        image: the image.
+        height: pixels from top to bottom that the model takes.
+        width: pixels from left to right that the model takes.
+        resize: what happens to an image of another size. "crop" scales it until it just covers the target
+            and keeps the center; "squash" scales each side on its own; "strict" refuses it.
+
+    Raises:
+        ImageSizeError: another size under "strict".
+        ParameterError: no such `resize`.
+    """
+    if resize not in ("crop", "squash", "strict"):
+        raise ParameterError(f'resize is {resize!r}; it must be "crop", "squash" or "strict"')
+    source_height, source_width, _ = image.shape
+    if (source_height, source_width) == (height, width):
+        return image
+    if resize == "strict":
+        raise ImageSizeError(
+            f"the image is {source_width} x {source_height}, and this model takes {width} x {height}; "
+            "send that size, or resize=crop or resize=squash"
+        )
+    box_height, box_width = float(source_height), float(source_width)
+    if resize == "crop":
+        # Cropping first, to fractions of a pixel, and scaling then is one resampling instead of two.
+        scale = max(height / source_height, width / source_width)
+        box_height, box_width = min(box_height, height / scale), min(box_width, width / scale)
+    top, left = (source_height - box_height) / 2, (source_width - box_width) / 2
+    box = (left, top, left + box_width, top + box_height)
+    return np.array(Image.fromarray(image).resize((width, height), _FILTER, box=box))
+
+
+def encode_png(image: Pixels) -> bytes:
+    """The PNG file of `image` uint8 [H, W, 3]; it decodes to the same pixels.
+
+    Raises:
+        PixelsError: another dtype or shape.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise PixelsError(f"the image is {image.dtype} {list(image.shape)}; a PNG takes uint8 [H, W, 3]")
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="PNG")
+    return file.getvalue()
+
+
+def _reader(data: bytes) -> type[ImageFile]:
+    """Pillow's reader for the format that `data` begins as.
+
+    The readers are called by name and not through `Image.open`, which would try every format it knows and warn
+    of large images by a limit of its own before ours is asked.
+    """
+    if data.startswith(b"\xff\xd8\xff"):
+        return JpegImageFile
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImageFile
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return WebPImageFile
+    raise ImageFormatError(
+        f"an image that begins with {data[:8].hex()} is no JPEG, PNG or WebP; convert it to one"
+    )
+
+
+@contextmanager
+def _damage_is_an_input_error(image_format: str | None, *, max_pixels: int) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Image.DecompressionBombError:
+        raise ImagePixelsError(
+            f"the image has more pixels than can be decoded, the limit is {max_pixels}; send a smaller image"
+        ) from None
+    except Exception as error:
+        # On damaged bytes Pillow's readers raise nearly anything: OSError, SyntaxError, ValueError,
+        # struct.error, zlib.error. Whatever it is, it is about these bytes.
+        raise ImageDecodeError(
+            f"the {image_format} image does not decode ({error}); it is truncated or damaged: send it whole"
+        ) from None
+
+
+def _rgb(image: Image.Image) -> Pixels:
+    """The pixels of a loaded `image` of any mode, as RGB over white."""
+    if image.mode.startswith("I;16"):
+        gray = np.asarray(image)
+        # The high byte, as Pillow reads 16-bit color: equal pictures in gray and in color give equal pixels.
+        high = (gray >> 8).astype(np.uint8)
+        high[gray == image.info.get("transparency")] = 255
+        return np.repeat(high[:, :, np.newaxis], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
