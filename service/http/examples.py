@@ -1,0 +1,95 @@
+"""Example calls that work when pasted, made from the model that is served.
+
+Latent grids and the number of tokens differ from model to model, so no fixed example could work on all.
+"""
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..runtime.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """How to make one call."""
+
+    method: str
+    """In lower case, as OpenAPI has it."""
+    path: str
+    command: str
+    """For a shell."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Values of parameters in the URL; they work together."""
+    bodies: Mapping[str, Any] = field(default_factory=dict)
+    """JSON bodies, each by a few words on what it shows."""
+
+
+def make_examples(tokenizer: Tokenizer, *, base_url: str) -> list[Example]:
+    """An example of each documented call of `tokenizer`'s service at `base_url`."""
+    latent_height, latent_width = tokenizer.level.latent_grid
+    codebook_size = tokenizer.level.codebook_size
+    grid = np.arange(latent_height * latent_width) % codebook_size
+    tokens = grid.reshape(1, latent_height, latent_width)
+    image = _jpeg_base64(tokenizer.decode(tokens)[0])
+    token = codebook_size // 2
+
+    post_json = "curl -s -H 'Content-Type: application/json'"
+    post_png = "curl -s -H 'Content-Type: image/png'"
+    encode_map = f"curl -s {base_url}/map.png | {post_png} --data-binary @- {base_url}/encode"
+    return [
+        Example(
+            method="post",
+            path="/encode",
+            command=encode_map,
+            parameters={"resize": "crop"},
+            bodies={
+                "one image": {"image": image},
+                "a data URL": {"image": f"data:image/jpeg;base64,{image}"},
+                "several images": {"images": [image, image]},
+            },
+        ),
+        Example(
+            method="post",
+            path="/decode",
+            command=f"{encode_map} | {post_json} --data-binary @- -o decoded.png {base_url}/decode",
+            bodies={
+                "one grid": {"tokens": tokens[0].tolist()},
+                "several grids": {"tokens": [tokens[0].tolist(), tokens[0].T.tolist()]}
+                if latent_height == latent_width
+                else {"tokens": [tokens[0].tolist(), tokens[0].tolist()]},
+            },
+        ),
+        Example(
+            method="get",
+            path="/neighbors",
+            command=f"curl -s '{base_url}/neighbors?token={token}&radius=1.5'",
+            parameters={"token": token, "radius": 1.5},
+        ),
+        Example(
+            method="post",
+            path="/neighbors",
+            command=f'{post_json} -d \'{{"token": {token}, "k": 1}}\' {base_url}/neighbors',
+            bodies={
+                "the eight around": {"token": token, "radius": 1.5},
+                "the nearest in the codebook": {"token": token, "k": 1, "by": "codebook"},
+                "of several tokens": {"tokens": [0, token], "k": 1},
+            },
+        ),
+        *(
+            Example(method="get", path=path, command=f"curl -s {base_url}{path}")
+            for path in ("/codebook", "/models", "/healthz", "/readyz", "/metrics")
+        ),
+        Example(method="get", path="/map.png", command=f"curl -s -o map.png {base_url}/map.png"),
+    ]
+
+
+def _jpeg_base64(image: Any) -> str:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="JPEG")
+    return base64.b64encode(file.getvalue()).decode()

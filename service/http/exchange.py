@@ -1,0 +1,108 @@
+"""Around every request: its id, its clock, its log line, and the last resort for bugs."""
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import StoppingError, TokenizerError
+from .error_replies import error_response
+from .metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID_HEADER = "X-Request-Id"
+# What a client may choose goes into logs and headers, so it is short and plain.
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+# As nginx logs it: there is no status for a reply that nobody waits for.
+CLIENT_LEFT = 499
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class ExchangeMiddleware:
+    """Gives each request an id, in `scope["state"]["request_id"]`, and accounts for each reply."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _request_id(Headers(scope=scope).get(REQUEST_ID_HEADER, ""))
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        status = CLIENT_LEFT
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (REQUEST_ID_HEADER.lower().encode(), request_id.encode()),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            pass
+        except asyncio.CancelledError:
+            # uvicorn cancels what is left when the time to drain is over.
+            await self._reply(
+                StoppingError("the server stops now; send the request again"), scope, receive, send_with_id
+            )
+        except Exception:
+            logger.exception("request %s failed on a bug of the service", request_id)
+            if status != CLIENT_LEFT:
+                raise  # half a reply is out: the server can only cut the connection
+            await self._reply(
+                TokenizerError("the service failed; quote the request id when you report this"),
+                scope,
+                receive,
+                send_with_id,
+            )
+        finally:
+            self._account(scope, status=status, seconds=time.perf_counter() - started)
+
+    async def _reply(self, error: TokenizerError, scope: Scope, receive: Receive, send: Send) -> None:
+        state = scope["state"]
+        state["error_code"] = error.code
+        await error_response(error, request_id=state["request_id"])(scope, receive, send)
+
+    def _account(self, scope: Scope, *, status: int, seconds: float) -> None:
+        state = scope["state"]
+        error_code = state.get("error_code")
+        route = getattr(scope.get("route"), "path", "other")
+        self._metrics.count_request(
+            route, method=scope["method"], status=status, seconds=seconds, error_code=error_code
+        )
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            level = logging.WARNING
+        else:
+            level = logging.DEBUG if route in _PROBES else logging.INFO
+        logger.log(
+            level,
+            "%s %s %s %d%s %.1f ms id=%s",
+            (scope.get("client") or ("-",))[0],
+            scope["method"],
+            # Still percent-encoded, so that no client writes its own log lines.
+            scope["raw_path"].decode("latin-1")[:200],
+            status,
+            f" {error_code}" if error_code else "",
+            seconds * 1000,
+            state["request_id"],
+        )
+
+
+def _request_id(asked: str) -> str:
+    return asked if _SANE_REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex

@@ -1,0 +1,101 @@
+"""Images in a request's body, as pixels for the encoder.
+
+B images, H W pixels.
+"""
+
+import base64
+from typing import Any
+
+import numpy as np
+
+from ..errors import ImagePixelsError, InputError, MalformedBodyError, PixelsError
+from ..runtime.backend import Pixels
+from ..runtime.images import Resize, decode_image, fit
+from . import media
+from .bodies import Body, check_count, keys_of, kind_of, read_json_object
+from .multipart import read_files
+from .npy import read_npy
+from .settings import Settings
+
+MEDIA_TYPES = (*media.IMAGES, media.MULTIPART, media.JSON, media.NPY)
+
+_JSON_EXAMPLE = '{"image": "<base64>"} or {"images": ["<base64>", ...]}'
+
+
+def parse_images(body: Body, *, height: int, width: int, resize: Resize, settings: Settings) -> Pixels:
+    """The images in `body` at the model's size: uint8 [B, height, width, 3], B of 1 to `max_images`.
+
+    Raises:
+        InputError: the subclass that says what is wrong, and with which image.
+    """
+    if body.media_type == media.NPY:
+        images = _images_from_npy(body.content, settings=settings)
+        if images.shape[1:3] == (height, width):
+            return images
+        return np.stack([fit(image, height=height, width=width, resize=resize) for image in images])
+
+    if body.media_type == media.MULTIPART:
+        files = read_files(body.content, content_type=body.content_type, max_files=settings.max_images)
+    elif body.media_type == media.JSON:
+        files = _files_from_json(body.content, max_images=settings.max_images)
+    else:
+        files = [body.content]
+
+    pixels = np.empty((len(files), height, width, 3), dtype=np.uint8)
+    for index, file in enumerate(files):
+        try:
+            image = decode_image(file, max_pixels=settings.max_image_pixels)
+            pixels[index] = fit(image, height=height, width=width, resize=resize)
+        except InputError as error:
+            if len(files) == 1:
+                raise
+            raise type(error)(f"image {index}: {error.message}") from None
+    return pixels
+
+
+def _images_from_npy(content: bytes, *, settings: Settings) -> Pixels:
+    images = read_npy(content)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape[1:]:
+        raise PixelsError(
+            f"the .npy holds {images.dtype} {str(list(images.shape))[:60]}; send uint8 [B, H, W, 3]"
+        )
+    check_count(len(images), what="images", max_images=settings.max_images)
+    num_pixels = images.shape[1] * images.shape[2]
+    if num_pixels > settings.max_image_pixels:
+        raise ImagePixelsError(
+            f"an image has {num_pixels} pixels, the limit is {settings.max_image_pixels}; send smaller images"
+        )
+    return images
+
+
+def _files_from_json(content: bytes, *, max_images: int) -> list[bytes]:
+    fields = read_json_object(content, example=_JSON_EXAMPLE)
+    match fields:
+        case {"image": image, **others} if not others:
+            images = [image]
+        case {"images": list(images), **others} if not others:
+            check_count(len(images), what="images", max_images=max_images)
+        case {"images": value, **others} if not others:
+            raise MalformedBodyError(f"images is {kind_of(value)}; send {_JSON_EXAMPLE}")
+        case _:
+            raise MalformedBodyError(
+                f"the JSON object has {keys_of(fields)}; send {_JSON_EXAMPLE}, nothing else"
+            )
+    return [_from_base64(image, index=index) for index, image in enumerate(images)]
+
+
+def _from_base64(text: Any, *, index: int) -> bytes:
+    if not isinstance(text, str):
+        raise MalformedBodyError(f"image {index} is {kind_of(text)}; send base64 in a string, or a data: URL")
+    if text.startswith("data:"):
+        header, comma, text = text.partition(",")
+        if not comma or not header.endswith(";base64"):
+            raise MalformedBodyError(
+                f"image {index} is the data: URL {header[:50]!r}; send data:image/jpeg;base64,<base64>"
+            )
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise MalformedBodyError(
+            f"image {index} is no base64 ({error}); use the standard alphabet, padding, and no line breaks"
+        ) from None

@@ -1,0 +1,76 @@
+"""POST /decode: tokens to images."""
+
+from functools import partial
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...errors import ImageCountError, NotAcceptableError, TokenRangeError, TokensError
+from .. import media
+from ..bodies import read_body
+from ..openapi import BODY_ERRORS, WORK_ERRORS, binary_body, json_body, reply_docs, request_docs
+from ..replies import identity_of, images_response, negotiate_images
+from ..schemas import Decoded
+from ..service import Admitted, ServiceDep
+from ..token_bodies import MEDIA_TYPES, parse_tokens
+
+router = APIRouter(tags=["tokens"])
+
+_GRID = {"type": "array", "items": {"type": "array", "items": {"type": "integer", "minimum": 0}}}
+
+
+@router.post(
+    "/decode",
+    summary="Tokens to images",
+    response_class=Response,
+    dependencies=[Admitted],
+    responses=reply_docs(
+        "The images: without an `Accept` a PNG for one grid, and JSON for more.",
+        Decoded,
+        binary={media.PNG: "the image, of one grid only", media.NPY: "uint8 [B, H, W, 3], RGB"},
+        errors=(
+            *WORK_ERRORS,
+            *BODY_ERRORS,
+            NotAcceptableError,
+            ImageCountError,
+            TokensError,
+            TokenRangeError,
+        ),
+    ),
+    openapi_extra=request_docs(
+        json_body(
+            {
+                "type": "object",
+                "properties": {
+                    "model": {"type": "string", "description": "If sent, it must be this service's."},
+                    "codebook_hash": {"type": "string", "description": "If sent, it must be this service's."},
+                    "tokens": {
+                        "description": "One grid [h][w], or many [B][h][w].",
+                        "oneOf": [_GRID, {"type": "array", "items": _GRID, "minItems": 1}],
+                    },
+                },
+                "required": ["tokens"],
+                "additionalProperties": False,
+            }
+        ),
+        binary_body(media.NPY, "integers [h, w] or [B, h, w], as numpy.save writes them"),
+    ),
+)
+async def decode(request: Request, service: ServiceDep) -> Response:
+    """Decode one grid of tokens or many to images, as PNG, as JSON with base64, or as .npy (by `Accept`)."""
+    accept = media.accept_of(request.headers)
+    body = await read_body(request, media_types=MEDIA_TYPES)
+    tokenizer = service.tokenizer
+    tokens = await service.run(
+        "decode",
+        "parse",
+        partial(parse_tokens, body, identity=identity_of(tokenizer), max_images=service.settings.max_images),
+    )
+    # Asked before the work, though it depends on the body: one image may be a PNG, many may not.
+    media_type = negotiate_images(len(tokens), accept=accept)
+    images = await service.run("decode", "infer", partial(tokenizer.decode, tokens))
+    service.metrics.count_images("decode", num_images=len(images))
+    return await service.run(
+        "decode", "reply", partial(images_response, images, media_type=media_type, tokenizer=tokenizer)
+    )

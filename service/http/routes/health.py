@@ -1,0 +1,42 @@
+"""GET /healthz, /readyz and /metrics: for whoever keeps the service running."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from ...errors import NotReadyError, StoppingError
+from ..metrics import METRICS_MEDIA_TYPE
+from ..openapi import reply_docs
+from ..schemas import Health, Readiness
+from ..service import ServiceDep
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get("/healthz", summary="Is the process alive?", responses=reply_docs("It is.", Health))
+async def get_health() -> Health:
+    """Answer as long as the event loop turns; a failure here means: restart the process."""
+    return Health()
+
+
+@router.get(
+    "/readyz",
+    summary="Does the model answer?",
+    responses=reply_docs("It does.", Readiness, errors=(NotReadyError, StoppingError)),
+)
+async def get_readiness(service: ServiceDep) -> Readiness:
+    """Answer 200 from the warm-up, which runs the model once, until the server is told to stop."""
+    service.require_ready()
+    return Readiness()
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses=reply_docs(
+        "Counters, gauges and histograms.", None, binary={"text/plain": "Prometheus' format"}
+    ),
+)
+async def get_metrics(service: ServiceDep) -> Response:
+    """Expose what the service counts and times."""
+    return Response(service.metrics.expose(), media_type=METRICS_MEDIA_TYPE)

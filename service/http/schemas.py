@@ -1,0 +1,126 @@
+"""The shapes of our JSON replies, for the documentation; arrays never pass through these classes."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from ..runtime.manifest import CheckpointRecord, ImageSpec, Level, Manifest, TrainingData
+
+
+class _Reply(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _ModelReply(_Reply):
+    model: str = Field(description="Name of the model that answered.")
+    codebook_hash: str = Field(description="SHA-256 of its code vectors: equal hashes, equal tokens.")
+
+
+class Encoded(_ModelReply):
+    """Tokens of images."""
+
+    tokens: list[list[list[int]]] = Field(description="[B][h][w]: one grid an image, in the order sent.")
+
+
+class Decoded(_ModelReply):
+    """Images of tokens."""
+
+    images: list[str] = Field(description="PNG files as base64, in the order of the token grids.")
+
+
+class TokenNeighbor(_Reply):
+    """A token near another one."""
+
+    token: int
+    coordinates: list[int] = Field(description="(x, y) on the map, or (x) on a 1-D map.")
+    grid_distance: float = Field(description="Euclidean distance on the map.")
+    codebook_distance: float = Field(description="Euclidean distance between the code vectors.")
+
+
+class TokenNeighborhood(_Reply):
+    """A token and what is near it."""
+
+    token: int
+    coordinates: list[int]
+    neighbors: list[TokenNeighbor] = Field(description="Nearest first; never the token itself.")
+
+
+class NeighborsOfToken(_ModelReply, TokenNeighborhood):
+    """The answer to `token`."""
+
+
+class NeighborsOfTokens(_ModelReply):
+    """The answer to `tokens`."""
+
+    results: list[TokenNeighborhood] = Field(description="In the order of the tokens asked for.")
+
+
+class CodebookContent(_ModelReply):
+    """The codebook and its map."""
+
+    codebook_size: int
+    code_dim: int
+    map_shape: list[int] = Field(description="[rows, columns], or [K] for a 1-D map.")
+    vectors: list[list[float]] = Field(description="[K][D]: the vector of each token.")
+    coordinates: list[list[int]] = Field(description="[K][2] or [K][1]: the place of each token on the map.")
+
+
+class ModelCard(_Reply):
+    """What is known of a served model."""
+
+    name: str
+    description: str
+    license: str
+    image: ImageSpec
+    levels: list[Level]
+    metrics: dict[str, JsonValue] = Field(description="What `evaluate` measured.")
+    training_data: TrainingData
+    checkpoint: CheckpointRecord
+    codebook_hash: str
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """The card of the model with this manifest."""
+        return cls(
+            name=manifest.name,
+            description=manifest.description,
+            license=manifest.license,
+            image=manifest.image,
+            levels=list(manifest.levels),
+            metrics=manifest.metrics,
+            training_data=manifest.training_data,
+            checkpoint=manifest.checkpoint,
+            codebook_hash=manifest.levels[0].codebook_sha256,
+        )
+
+
+class Models(_Reply):
+    """The models that this service runs."""
+
+    models: list[ModelCard]
+
+
+class Health(_Reply):
+    """The process runs."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(_Reply):
+    """The model answers."""
+
+    status: Literal["ready"] = "ready"
+
+
+class ErrorDetail(_Reply):
+    """What went wrong."""
+
+    code: str = Field(description="A stable name, to be compared by programs.")
+    message: str = Field(description="One line: the value, the limit and the fix.")
+    request_id: str = Field(description="As in the X-Request-Id header and in the server's log.")
+
+
+class Error(_Reply):
+    """Every reply with a status of 400 or more."""
+
+    error: ErrorDetail

@@ -1,0 +1,96 @@
+"""The server process: from settings to a listening service, and to its end."""
+
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+
+from ..errors import AddressError
+from ..runtime.threads import available_threads
+from ..runtime.tokenizer import Tokenizer
+from .app import create_app
+from .logs import configure_logging
+from .service import Service
+from .settings import Settings
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 2048
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then let requests in work finish, and return.
+
+    Raises:
+        BundleError: the bundle is missing or refused.
+        DeviceError: the device does not work.
+        AddressError: the address cannot be listened on.
+    """
+    configure_logging(settings.log_level)
+    # Before uvicorn starts, so that what is wrong ends in one error instead of a half-started server.
+    tokenizer = Tokenizer.load(settings.bundle, device=settings.device, num_threads=settings.num_threads)
+    with _listen(settings) as listener:
+        app = create_app(settings, tokenizer=tokenizer)
+        server = _Server(
+            uvicorn.Config(
+                app,
+                lifespan="on",
+                ws="none",
+                log_config=None,
+                # ExchangeMiddleware writes the access log, with ids and times.
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_graceful_shutdown=settings.drain_timeout_s,
+            ),
+            service=app.state.service,
+        )
+        logger.info(
+            "serving %s (codebook %s) on %s with %s threads at %s",
+            tokenizer.manifest.name,
+            tokenizer.codebook.sha256[:12],
+            settings.device,
+            settings.num_threads or available_threads(),
+            settings.base_url,
+        )
+        server.run(sockets=[listener])
+        logger.info("stopped")
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise AddressError(
+            f"cannot listen on host {settings.host!r}, port {settings.port}: {error.strerror}; "
+            "stop what uses the port, or choose another host or port"
+        ) from None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which tells the service when a signal stops it, and returns after that."""
+
+    def __init__(self, config: uvicorn.Config, *, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._service.stop()
+        super().handle_exit(sig, frame)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's own raises the signal again at the end, and the process dies of it: a stop that was asked
+        # for and went well would look like a crash.
+        signals = (signal.SIGINT, signal.SIGTERM)
+        previous = {number: signal.signal(number, self.handle_exit) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
