@@ -35,7 +35,10 @@ def photo_crops():
 def photo_folder(photo_crops, tmp_path_factory) -> Path:
     """The crops as PNG files: 200 in train/, 40 in test/."""
     root = tmp_path_factory.mktemp("photos")
-    for split, crops in (("train", photo_crops[20:220]), ("test", np.delete(photo_crops, slice(20, 220), axis=0))):
+    for split, crops in (
+        ("train", photo_crops[20:220]),
+        ("test", np.delete(photo_crops, slice(20, 220), axis=0)),
+    ):
         folder = root / split / "crop"
         folder.mkdir(parents=True)
         for number, crop in enumerate(crops):

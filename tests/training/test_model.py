@@ -65,5 +65,7 @@ def test_decode_of_encode_is_the_forward_pass(model, photo_crops):
 
 
 def test_a_map_that_does_not_fit_is_one_clear_error():
-    with pytest.raises(ConfigError, match=r"model.quantizer: map shape \(5, 5\) has 25 nodes but the codebook has 512"):
+    with pytest.raises(
+        ConfigError, match=r"model.quantizer: map shape \(5, 5\) has 25 nodes but the codebook has 512"
+    ):
         build_model(ModelConfig(quantizer=QuantizerConfig(map_shape=(5, 5))), seed=0)

@@ -65,7 +65,9 @@ class LiteralQuantizer:
         for k in range(size):
             m_sum, n_sum = [0.0] * dim, 0.0
             for j in range(size):
-                a = self.coefficient(math.dist((j % columns, j // columns), (k % columns, k // columns)), self.t)
+                a = self.coefficient(
+                    math.dist((j % columns, j // columns), (k % columns, k // columns)), self.t
+                )
                 for i, winner in enumerate(chosen):
                     if winner == j:
                         n_sum += a
@@ -135,7 +137,7 @@ def test_with_decay_0_one_batch_is_the_batch_form(neighborhood):
 
 
 def test_without_neighborhood_it_is_ema_vq_bit_for_bit():
-    """Eqs. 16-18 as they stand, on the same sums: the identity matrix must add nothing, not even a rounding."""
+    """Eqs. 16-18 as they stand, on the same sums: the identity must add nothing."""
     quantizer = make_quantizer(NoNeighborhood(), dtype=torch.float32)
     m, n, w = quantizer.codebook.clone(), torch.ones(K), quantizer.codebook.clone()
     for seed in range(5):
@@ -164,7 +166,10 @@ def test_nearest_codes_are_nearest(monkeypatch):
     vectors = torch.randn(300, D, generator=torch.Generator().manual_seed(0))
     codebook = torch.randn(K, D, generator=torch.Generator().manual_seed(1))
     literal = [
-        min(range(K), key=lambda k, x=x: sum((a - b) ** 2 for a, b in zip(x, codebook[k].tolist(), strict=True)))
+        min(
+            range(K),
+            key=lambda k, x=x: sum((a - b) ** 2 for a, b in zip(x, codebook[k].tolist(), strict=True)),
+        )
         for x in vectors.tolist()
     ]
     assert nearest_codes(vectors, codebook).tolist() == literal
@@ -200,7 +205,9 @@ def test_quantized_latents_are_the_old_codebook_and_commitment_is_their_mean_squ
     result = quantizer(latents)
     codes = before[result.indices].permute(0, 3, 1, 2)
     torch.testing.assert_close(result.latents.detach(), codes)
-    expected = sum((a - b) ** 2 for a, b in zip(codes.flatten().tolist(), latents.flatten().tolist(), strict=True))
+    expected = sum(
+        (a - b) ** 2 for a, b in zip(codes.flatten().tolist(), latents.flatten().tolist(), strict=True)
+    )
     assert result.commitment_loss.item() == pytest.approx(expected / latents.numel())
     result.commitment_loss.backward()
     torch.testing.assert_close(latents.grad, 2 * (latents.detach() - codes) / latents.numel())
@@ -228,7 +235,7 @@ def test_without_update_of_unused_codes_the_unreached_keep_everything():
 
 
 def test_initial_count_0_plateau_is_bounded_by_the_stored_smoothing():
-    """Counts near epsilon magnify unused codes by about 1/epsilon at step 1 and recover in some hundred steps."""
+    """Counts near epsilon magnify unused codes by 1/epsilon at step 1; they recover in some hundred steps."""
     quantizer = make_quantizer(NoNeighborhood(), initial_count=0)
     start = quantizer.codebook.clone()
     latents = start[0].view(1, D, 1, 1).expand(64, D, 2, 2)
@@ -250,7 +257,9 @@ def test_state_is_all_in_buffers():
 
 def test_perplexity_is_exp_of_entropy():
     counts = torch.tensor([4.0, 2.0, 2.0, 0.0])
-    assert perplexity(counts).item() == pytest.approx(math.exp(-sum(p * math.log(p) for p in (0.5, 0.25, 0.25))))
+    assert perplexity(counts).item() == pytest.approx(
+        math.exp(-sum(p * math.log(p) for p in (0.5, 0.25, 0.25)))
+    )
     assert perplexity(torch.ones(512)).item() == pytest.approx(512, rel=1e-5)
 
 

@@ -60,10 +60,13 @@ def test_a_killed_process_carries_on_to_the_same_weights(images, small_config, p
         "from kohonen_tokenizer.training.data import load_splits;"
         "from kohonen_tokenizer.training.trainer import run;"
         "config = RunConfig.from_dict(json.loads(Path(sys.argv[1]).read_text()));"
-        "run(config, load_splits(config.data, Path(sys.argv[2])), out=Path(sys.argv[3]), device=torch.device('cpu'))"
+        "images = load_splits(config.data, Path(sys.argv[2]));"
+        "run(config, images, out=Path(sys.argv[3]), device=torch.device('cpu'))"
     )
     command = [sys.executable, "-c", program, str(recipe), str(photo_folder), str(tmp_path / "killed")]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    # As many threads as here: the order of sums, and with it the last bit, depends on their number.
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
     while not list((tmp_path / "killed").glob("checkpoints/step-*")):
         assert process.poll() is None, "ended before its first checkpoint"
         time.sleep(0.01)
@@ -99,7 +102,10 @@ def test_run_writes_tensorboard_validations_and_keeps_the_last_checkpoints(image
     path = run(small_config, images, out=tmp_path, device=CPU)
     checkpoint = load_checkpoint(path)
     assert [validation.step for validation in checkpoint.validations] == [4, 8]
-    assert sorted(entry.name for entry in (tmp_path / "checkpoints").iterdir()) == ["step-00000006", "step-00000008"]
+    assert sorted(entry.name for entry in (tmp_path / "checkpoints").iterdir()) == [
+        "step-00000006",
+        "step-00000008",
+    ]
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     logged = events.Scalars("validation/reconstruction_loss")
@@ -119,7 +125,9 @@ def test_validation_is_the_mean_squared_error_of_normalized_images(images, small
     expected = (result.images.double() - normalized.double()).square().mean().item()
     assert validation.loss == pytest.approx(expected, rel=1e-6)
     assert validation.codes_used == len(result.quantized.indices.unique())
-    assert model.pixel_mean.tolist() == pytest.approx(images.train.double().mean(dim=(0, 1, 2)).tolist(), rel=1e-6)
+    assert model.pixel_mean.tolist() == pytest.approx(
+        images.train.double().mean(dim=(0, 1, 2)).tolist(), rel=1e-6
+    )
 
 
 def test_another_configuration_or_other_data_is_refused(images, small_config, tmp_path):
@@ -133,8 +141,12 @@ def test_another_configuration_or_other_data_is_refused(images, small_config, tm
 
 def test_a_finished_run_can_be_made_longer(images, small_config, tmp_path):
     run(small_config, images, out=tmp_path / "extended", device=CPU)
-    longer = load_checkpoint(run(small_config.with_changes(steps=11), images, out=tmp_path / "extended", device=CPU))
-    at_once = load_checkpoint(run(small_config.with_changes(steps=11), images, out=tmp_path / "once", device=CPU))
+    longer = load_checkpoint(
+        run(small_config.with_changes(steps=11), images, out=tmp_path / "extended", device=CPU)
+    )
+    at_once = load_checkpoint(
+        run(small_config.with_changes(steps=11), images, out=tmp_path / "once", device=CPU)
+    )
     assert longer.weights_sha256 == at_once.weights_sha256
 
 
