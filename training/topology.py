@@ -95,7 +95,7 @@ def topographic_error_null(coordinates: Tensor, *, connectivity: Connectivity) -
     """
     num_units = coordinates.shape[0]
     if num_units < 2:
-        raise ValueError(f"map of {num_units} units: a topographic error needs at least 2")
+        raise ValueError(f"map of size {num_units}: a topographic error needs at least 2 units")
     num_adjacent = _adjacency(coordinates, connectivity=connectivity).sum().item()
     return 1 - num_adjacent / (num_units * (num_units - 1))
 
@@ -182,7 +182,7 @@ def two_best_units(inputs: Tensor, codebook: Tensor) -> Tensor:
     """
     _check_inputs(inputs)
     if codebook.shape[0] < 2:
-        raise ValueError(f"codebook of {codebook.shape[0]} codes: the two best units need at least 2")
+        raise ValueError(f"codebook_size {codebook.shape[0]}: two best units need at least 2 codes")
     codebook = codebook.double()
     units = []
     for chunk in torch.split(inputs, CHUNK_SIZE):

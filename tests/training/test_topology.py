@@ -208,6 +208,14 @@ def test_distortion_follows_the_definition(random_map: Map) -> None:
     assert actual == pytest.approx(fmean(energies), rel=1e-12)
 
 
+def test_distortion_of_codes_far_from_the_origin_is_not_negative() -> None:
+    """There the expanded square |x|^2 - 2 x.w + |w|^2 falls below 0 by rounding for some codes."""
+    codebook = 1e6 + torch.randn(30, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    own_share = [distortion(code[None], codebook, neighborhood=torch.eye(30)) for code in codebook]
+    assert min(own_share) >= 0
+    assert max(own_share) < 0.1
+
+
 def test_codebook_usage_follows_the_definition() -> None:
     tokens = torch.tensor([[[0, 0], [0, 0]], [[3, 3], [5, 7]]], dtype=torch.int32)
     usage = codebook_usage(tokens, codebook_size=10)
