@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import typer
+from torch import Tensor
 
+from kohonen_tokenizer.atomic_file import write_atomically
+
+from .checkpoint import load_checkpoint
 from .config import RunConfig
-from .data import load_splits
-from .errors import ConfigError
+from .data import ImageSplits, load_splits
+from .errors import ConfigError, DataError
+from .evaluation import evaluate as evaluate_checkpoint
+from .evaluation_report import as_json, as_table
 from .trainer import run
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -47,6 +53,36 @@ def train(
     chosen = torch_device(device)
     checkpoint = run(config, load_splits(config.data, data), out=out, device=chosen)
     typer.echo(checkpoint)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A run's folder (its latest checkpoint) or a step-* folder.")
+    ],
+    *,
+    data: Annotated[Path, typer.Option(help="Folder of the images that it was trained on.", file_okay=False)],
+    split: Annotated[Literal["test", "validation"], typer.Option(help="Which images.")] = "test",
+    json: Annotated[Path | None, typer.Option(help="File to write the figures to.", dir_okay=False)] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")] = "cpu",
+) -> None:
+    """Measure a checkpoint: loss, PSNR, SSIM, codebook use, and the order of its map.
+
+    Example: kohonen-tokenizer evaluate runs/ksom --data data --json runs/ksom/test.json
+    """
+    loaded = load_checkpoint(checkpoint)
+    images = _images_of(load_splits(loaded.config.data, data), split)
+    evaluation = evaluate_checkpoint(loaded, images, split=split, device=torch_device(device))
+    if json is not None:
+        write_atomically(json, as_json(evaluation))
+    typer.echo(as_table(evaluation))
+
+
+def _images_of(splits: ImageSplits, split: Literal["test", "validation"]) -> Tensor:
+    images = splits.test if split == "test" else splits.validation
+    if images is None:
+        raise DataError("the data has no test/ folder; use --split validation")
+    return images
 
 
 def find_recipe(recipe: str) -> Path:

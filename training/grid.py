@@ -56,3 +56,25 @@ class Grid:
         """Euclidean distances between all nodes, float64 [K, K]: ||G(i) - G(j)||."""
         position = self.coordinates().double()
         return (position[:, None] - position[None]).square().sum(-1).sqrt()
+
+    def shift(self, codes: Tensor, offset: int) -> Tensor:
+        """Codes, int64 of any shape, moved by ``offset`` along each axis of the map (Figure 5).
+
+        A move that would leave the map is made the other way along that axis, so that every code moves by the
+        same distance. Raises ValueError where a side is too short for that.
+        """
+        if min(self.shape) < 2 * abs(offset):
+            raise ValueError(
+                f"offset {offset}: a map of shape {self.shape} allows at most {min(self.shape) // 2}"
+            )
+        moved = torch.zeros_like(codes)
+        for axis, stride in enumerate(self._strides()):
+            side = self.shape[axis]
+            place = codes // stride % side
+            there = place + offset
+            moved += torch.where((there < 0) | (there >= side), place - offset, there) * stride
+        return moved
+
+    def _strides(self) -> tuple[int, ...]:
+        """Step in the code's number for one step along each axis of ``shape``."""
+        return tuple(math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))

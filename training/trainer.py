@@ -31,6 +31,7 @@ from .checkpoint import (
 from .config import RunConfig
 from .data import ImageSplits, batch_indices, channel_statistics
 from .errors import CheckpointError
+from .image_quality import peak_signal_to_noise
 from .quantizer import perplexity
 
 KEPT_CHECKPOINTS = 2
@@ -117,9 +118,7 @@ class Trainer:
             images = self.model.normalize(original)
             result = self.model(images)
             squared_error = squared_error + F.mse_loss(result.images, images, reduction="sum").double()
-            error = self.model.to_pixels(result.images).double() - original.double()
-            mean_squared_error = error.square().mean(dim=(1, 2, 3)).clamp(min=1e-10)
-            psnr = psnr + (10 * torch.log10(255**2 / mean_squared_error)).sum()
+            psnr = psnr + peak_signal_to_noise(self.model.to_pixels(result.images), original).sum()
             counts += torch.bincount(result.quantized.indices.flatten(), minlength=len(counts))
         validation = Validation(
             step=self.step_count,

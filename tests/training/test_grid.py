@@ -38,3 +38,21 @@ def test_a_codebook_that_does_not_fit_is_an_error():
 def test_shapes_of_other_dimensions_or_without_nodes_are_errors(shape):
     with pytest.raises(ValueError, match="must have 1 or 2 sides"):
         Grid(shape)
+
+
+@pytest.mark.parametrize("offset", [0, 1, -1, 2, -2])
+def test_shift_moves_every_code_by_the_offset_and_stays_on_the_map(offset):
+    grid = Grid((4, 6))
+    codes = torch.arange(24).view(2, 12)
+    moved = grid.shift(codes, offset)
+    for code, other in zip(codes.flatten().tolist(), moved.flatten().tolist(), strict=True):
+        x, y = code % 6, code // 6
+        expected_x = x + offset if 0 <= x + offset < 6 else x - offset
+        expected_y = y + offset if 0 <= y + offset < 4 else y - offset
+        assert other == expected_y * 6 + expected_x
+
+
+def test_shift_on_a_line_and_beyond_its_length():
+    assert Grid((5,)).shift(torch.tensor([0, 3, 4]), 2).tolist() == [2, 1, 2]
+    with pytest.raises(ValueError, match="offset 3: a map of shape"):
+        Grid((4, 32)).shift(torch.tensor([0]), 3)

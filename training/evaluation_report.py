@@ -1,0 +1,36 @@
+"""An evaluation as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from .evaluation import Evaluation
+
+
+def as_json(evaluation: Evaluation) -> bytes:
+    """One JSON object with the fields of ``Evaluation``."""
+    return (json.dumps(asdict(evaluation), indent=2) + "\n").encode()
+
+
+def as_table(evaluation: Evaluation) -> str:
+    """A figure a line, for people."""
+    by_offset = "  ".join(f"{offset}: {psnr:.2f}" for offset, psnr in enumerate(evaluation.psnr_by_offset))
+    rows = {
+        "data": f"{evaluation.data}, {evaluation.split}, {evaluation.num_images} images",
+        "checkpoint": f"step {evaluation.step}, sha256 {evaluation.checkpoint_sha256[:12]}",
+        "loss": f"{evaluation.loss * 1e3:.1f}e-3 (mean squared error, normalized images)",
+        "PSNR": f"{evaluation.psnr:.2f} dB",
+        "SSIM": f"{evaluation.ssim:.4f}",
+        "perplexity": f"{evaluation.perplexity:.1f}",
+        "codes used": f"{evaluation.used_share:.1%}",
+        "quantization error": f"{evaluation.quantization_error:.4f}",
+        "topographic error, 8": f"{evaluation.topographic_error_8:.3f} (random order: "
+        f"{evaluation.topographic_error_8_null:.3f})",
+        "topographic error, 4": f"{evaluation.topographic_error_4:.3f} (random order: "
+        f"{evaluation.topographic_error_4_null:.3f})",
+        "trustworthiness": f"{evaluation.trustworthiness:.4f}",
+        "PSNR by map offset": f"{by_offset} dB",
+    }
+    width = max(len(name) for name in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
