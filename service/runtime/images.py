@@ -36,7 +36,7 @@ def decode_image(data: bytes, *, max_pixels: int) -> Pixels:
     """Decode a JPEG, PNG or WebP file to RGB: uint8 [H, W, 3].
 
     EXIF orientation is applied, transparency is laid over white, of an animation the first frame counts,
-    16-bit samples keep their high byte, and gray, palette and CMYK become RGB. Embedded color profiles are not
+    16-bit samples keep their high byte; gray, palette and CMYK become RGB. Embedded color profiles are not
     applied.
 
     Args:
@@ -117,8 +117,8 @@ def encode_png(image: Pixels) -> bytes:
 def _reader(data: bytes) -> type[ImageFile]:
     """Pillow's reader for the format that `data` begins as.
 
-    The readers are called by name and not through `Image.open`, which would try every format it knows and warn
-    of large images by a limit of its own before ours is asked.
+    The readers are called by name and not through `Image.open`, which would try every format it knows and
+    warn of large images by a limit of its own before ours is asked.
     """
     if data.startswith(b"\xff\xd8\xff"):
         return JpegImageFile
