@@ -1,0 +1,65 @@
+# Two environments: .venv-serve holds the base install, which is all that serving needs; .venv holds
+# everything, for training, export and the tests. Versions and hashes of both are those of constraints.txt.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+BUNDLE ?= bundles/cifar10-ksom-512
+DEVICE ?= cpu
+
+UV := .uv/bin/uv
+RUN := .venv/bin/
+INSTALL = $(UV) pip install --quiet --constraints constraints.txt --build-constraints constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check quick-test format bundle constraints clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: .venv-serve/.ready ## Serve BUNDLE on HOST:PORT (127.0.0.1:8000)
+	.venv-serve/bin/kohonen-tokenizer serve --bundle $(BUNDLE) --host $(HOST) --port $(PORT)
+
+test: check ## Every check and every test
+	$(RUN)pytest
+
+check: .venv/.ready .venv-serve/.ready ## Format, lint, types and the direction of imports
+	$(RUN)ruff format --check --quiet .
+	$(RUN)ruff check --quiet .
+	$(RUN)mypy
+	$(RUN)lint-imports --no-logo
+
+format: .venv/.ready ## Rewrite the code in the project's format
+	$(RUN)ruff format .
+	$(RUN)ruff check --fix .
+
+bundle: .venv/.ready ## Train, evaluate and export the shipped bundle and its twin from DATA (hours on a CPU)
+	@test -n "$(DATA)" || { echo "error: DATA is not set; name a folder with train/ and test/ images: make bundle DATA=..."; exit 2; }
+	for model in ksom ema; do \
+	  $(RUN)kohonen-tokenizer train cifar10-jpeg-$$model --data $(DATA) --out runs/$$model --device $(DEVICE) && \
+	  $(RUN)kohonen-tokenizer evaluate runs/$$model --data $(DATA) --json runs/$$model/test.json --device $(DEVICE) || exit 1; \
+	done
+	$(RUN)kohonen-tokenizer export runs/ksom $(BUNDLE) --metrics runs/ksom/test.json --data $(DATA)/test --overwrite
+
+constraints: $(UV) ## Resolve all versions anew into constraints.txt
+	printf 'hatchling\nuv\n' | $(UV) pip compile --quiet --upgrade --all-extras --universal --python-version 3.11 \
+	  --generate-hashes --no-annotate --no-header --no-emit-index-url --output-file constraints.txt pyproject.toml -
+
+clean: ## Remove the environments and caches, but no runs and no bundles
+	rm -rf .uv .venv .venv-serve .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+$(UV): constraints.txt
+	$(PYTHON) -m venv .uv
+	sed -n '/^uv==/,/[^\\]$$/p' constraints.txt > .uv/requirements.txt
+	.uv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement .uv/requirements.txt
+	@touch $@
+
+.venv-serve/.ready: pyproject.toml constraints.txt $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) .venv-serve
+	$(INSTALL) --python .venv-serve --editable .
+	@touch $@
+
+.venv/.ready: pyproject.toml constraints.txt $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) .venv
+	$(INSTALL) --python .venv --editable '.[dev]'
+	@touch $@
