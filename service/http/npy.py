@@ -15,6 +15,8 @@ from ..errors import MalformedBodyError
 
 # A plain array's header has 118 characters, padding included; a long one can only be an attack on the parser.
 MAX_HEADER_CHARS = 1000
+# Twice what anyone needs here; NumPy itself fails beyond 64.
+MAX_DIMENSIONS = 8
 
 
 def read_npy(content: bytes) -> npt.NDArray[Any]:
@@ -31,21 +33,23 @@ def read_npy(content: bytes) -> npt.NDArray[Any]:
             case (2, 0):
                 header = np.lib.format.read_array_header_2_0(stream, max_header_size=MAX_HEADER_CHARS)
             case major, minor:
-                raise ValueError(f"version {major}.{minor} instead of 1.0 or 2.0")
-    except Exception as error:
+                raise ValueError(f"version {major}.{minor}")
+    except Exception:
         # The header is a Python literal that the client wrote. Whatever its parsers raise (ValueError,
         # SyntaxError, TokenError, RecursionError, ...), the client's bytes are the cause.
-        reason = str(error).partition("\n")[0][:100]
         raise MalformedBodyError(
-            f"the body is no .npy file ({reason}); send what numpy.save writes"
+            f"the body begins with {content[:8]!r} and is no .npy file of version 1 or 2; "
+            "send what numpy.save writes"
         ) from None
     shape, fortran_order, dtype = header
     if dtype.kind not in "biuf":
         raise MalformedBodyError(
             f"the .npy holds elements of type {str(dtype)[:50]}; send plain numbers, without pickled objects"
         )
-    if any(size < 0 for size in shape):
-        raise MalformedBodyError(f"the .npy says shape {_shown(shape)}; a size cannot be negative")
+    if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
+        raise MalformedBodyError(
+            f"the .npy says shape {_shown(shape)}; send at most {MAX_DIMENSIONS} dimensions, none negative"
+        )
     num_bytes = len(content) - stream.tell()
     num_bytes_told = math.prod(shape) * dtype.itemsize
     if num_bytes != num_bytes_told:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from starlette.routing import BaseRoute
 
 from kohonen_tokenizer import __version__
@@ -64,14 +65,22 @@ def request_docs(*contents: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def json_body(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON body of `schema`."""
-    return {media.JSON: {"schema": schema}}
+def json_body(*models: type[BaseModel]) -> dict[str, Any]:
+    """A JSON body of any of `models`, which hold no models themselves: references would lead nowhere."""
+    schemas = [model.model_json_schema() for model in models]
+    return {media.JSON: {"schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}}}
 
 
 def binary_body(media_type: str, description: str) -> dict[str, Any]:
     """A body of raw bytes."""
     return {media_type: {"schema": _binary(description)}}
+
+
+def files_body(description: str) -> dict[str, Any]:
+    """A multipart body of files."""
+    files = {"type": "array", "items": {"type": "string", "format": "binary"}}
+    schema = {"type": "object", "description": description, "properties": {"image": files}}
+    return {media.MULTIPART: {"schema": schema}}
 
 
 def reply_docs(

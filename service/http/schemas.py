@@ -1,4 +1,4 @@
-"""The shapes of our JSON replies, for the documentation; arrays never pass through these classes."""
+"""The shapes of our JSON, for the documentation; images and tokens never pass through these classes."""
 
 from typing import Literal, Self
 
@@ -7,11 +7,31 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from ..runtime.manifest import CheckpointRecord, ImageSpec, Level, Manifest, TrainingData
 
 
-class _Reply(BaseModel):
+class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _ModelReply(_Reply):
+class OneImage(_Record):
+    """An image to encode."""
+
+    image: str = Field(description="A JPEG, PNG or WebP file as base64, or as a data: URL.")
+
+
+class ManyImages(_Record):
+    """Images to encode."""
+
+    images: list[str] = Field(min_length=1, description="Each as base64, or as a data: URL.")
+
+
+class TokenGrids(_Record):
+    """Tokens to decode; a reply of /encode is one."""
+
+    tokens: list[list[int]] | list[list[list[int]]] = Field(description="One grid [h][w], or many [B][h][w].")
+    model: str = Field(default="", description="If sent, it must be the name of the model served.")
+    codebook_hash: str = Field(default="", description="If sent, it must be that of the model served.")
+
+
+class _ModelReply(_Record):
     model: str = Field(description="Name of the model that answered.")
     codebook_hash: str = Field(description="SHA-256 of its code vectors: equal hashes, equal tokens.")
 
@@ -28,7 +48,7 @@ class Decoded(_ModelReply):
     images: list[str] = Field(description="PNG files as base64, in the order of the token grids.")
 
 
-class TokenNeighbor(_Reply):
+class TokenNeighbor(_Record):
     """A token near another one."""
 
     token: int
@@ -37,7 +57,7 @@ class TokenNeighbor(_Reply):
     codebook_distance: float = Field(description="Euclidean distance between the code vectors.")
 
 
-class TokenNeighborhood(_Reply):
+class TokenNeighborhood(_Record):
     """A token and what is near it."""
 
     token: int
@@ -65,7 +85,7 @@ class CodebookContent(_ModelReply):
     coordinates: list[list[int]] = Field(description="[K][2] or [K][1]: the place of each token on the map.")
 
 
-class ModelCard(_Reply):
+class ModelCard(_Record):
     """What is known of a served model."""
 
     name: str
@@ -94,25 +114,25 @@ class ModelCard(_Reply):
         )
 
 
-class Models(_Reply):
+class Models(_Record):
     """The models that this service runs."""
 
     models: list[ModelCard]
 
 
-class Health(_Reply):
+class Health(_Record):
     """The process runs."""
 
     status: Literal["ok"] = "ok"
 
 
-class Readiness(_Reply):
+class Readiness(_Record):
     """The model answers."""
 
     status: Literal["ready"] = "ready"
 
 
-class ErrorDetail(_Reply):
+class ErrorDetail(_Record):
     """What went wrong."""
 
     code: str = Field(description="A stable name, to be compared by programs.")
@@ -120,7 +140,7 @@ class ErrorDetail(_Reply):
     request_id: str = Field(description="As in the X-Request-Id header and in the server's log.")
 
 
-class Error(_Reply):
+class Error(_Record):
     """Every reply with a status of 400 or more."""
 
     error: ErrorDetail

@@ -33,7 +33,7 @@ def run(settings: Settings) -> None:
     configure_logging(settings.log_level)
     # Before uvicorn starts, so that what is wrong ends in one error instead of a half-started server.
     tokenizer = Tokenizer.load(settings.bundle, device=settings.device, num_threads=settings.num_threads)
-    with _listen(settings) as listener:
+    with listen(settings.host, settings.port) as listener:
         app = create_app(settings, tokenizer=tokenizer)
         server = _Server(
             uvicorn.Config(
@@ -61,15 +61,36 @@ def run(settings: Settings) -> None:
         logger.info("stopped")
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on `port` of `host`.
+
+    Raises:
+        AddressError: the port is taken, or no address of this machine has that name.
+    """
     try:
-        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+        )[0]
+        # Not socket.create_server, which leaves the protocol at 0: asyncio turns Nagle's algorithm off only
+        # where the protocol says TCP, and with it on, each reply on a kept connection waits 40 ms for an ACK.
+        listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise AddressError(
-            f"cannot listen on host {settings.host!r}, port {settings.port}: {error.strerror}; "
-            "stop what uses the port, or choose another host or port"
-        ) from None
+        raise _address_error(host, port, error) from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _address_error(host, port, error) from None
+    return listener
+
+
+def _address_error(host: str, port: int, error: OSError) -> AddressError:
+    return AddressError(
+        f"cannot listen on host {host!r}, port {port}: {error.strerror}; "
+        "stop what uses the port, or choose another host or port"
+    )
 
 
 class _Server(uvicorn.Server):

@@ -17,12 +17,12 @@ from .npy import read_npy
 
 MEDIA_TYPES = (media.JSON, media.NPY)
 
-TokenGrids = npt.NDArray[np.integer]
+TokenArray = npt.NDArray[np.integer]
 
 _JSON_EXAMPLE = '{"tokens": [h][w] or [B][h][w]}'
 
 
-def parse_tokens(body: Body, *, identity: Mapping[str, str], max_images: int) -> TokenGrids:
+def parse_tokens(body: Body, *, identity: Mapping[str, str], max_images: int) -> TokenArray:
     """The token grids in `body`, one or many: integers [B, h, w], B of 1 to `max_images`.
 
     The size of a grid and the range of its tokens are the model's to check.
@@ -48,14 +48,14 @@ def parse_tokens(body: Body, *, identity: Mapping[str, str], max_images: int) ->
     return tokens
 
 
-def _tokens_from_npy(content: bytes) -> TokenGrids:
+def _tokens_from_npy(content: bytes) -> TokenArray:
     tokens = read_npy(content)
     if tokens.dtype.kind not in "iu":
         raise TokensError(f"the .npy holds {tokens.dtype}; send integers")
     return tokens
 
 
-def _tokens_from_json(content: bytes, *, identity: Mapping[str, str]) -> TokenGrids:
+def _tokens_from_json(content: bytes, *, identity: Mapping[str, str]) -> TokenArray:
     fields = read_json_object(content, example=_JSON_EXAMPLE)
     if "tokens" not in fields or not fields.keys() <= {"tokens", *identity}:
         raise MalformedBodyError(f"the JSON object has {keys_of(fields)}; send {_JSON_EXAMPLE}, nothing else")

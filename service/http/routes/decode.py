@@ -11,13 +11,28 @@ from .. import media
 from ..bodies import read_body
 from ..openapi import BODY_ERRORS, WORK_ERRORS, binary_body, json_body, reply_docs, request_docs
 from ..replies import identity_of, images_response, negotiate_images
-from ..schemas import Decoded
+from ..schemas import Decoded, TokenGrids
 from ..service import Admitted, ServiceDep
 from ..token_bodies import MEDIA_TYPES, parse_tokens
 
 router = APIRouter(tags=["tokens"])
 
-_GRID = {"type": "array", "items": {"type": "array", "items": {"type": "integer", "minimum": 0}}}
+_REQUEST = request_docs(
+    json_body(TokenGrids), binary_body(media.NPY, "integers [h, w] or [B, h, w], as numpy.save writes them")
+)
+_REPLIES = reply_docs(
+    "The images: without an `Accept` a PNG for one grid, and JSON for more.",
+    Decoded,
+    binary={media.PNG: "the image, of one grid only", media.NPY: "uint8 [B, H, W, 3], RGB"},
+    errors=(
+        *WORK_ERRORS,
+        *BODY_ERRORS,
+        NotAcceptableError,
+        ImageCountError,
+        TokensError,
+        TokenRangeError,
+    ),
+)
 
 
 @router.post(
@@ -25,37 +40,8 @@ _GRID = {"type": "array", "items": {"type": "array", "items": {"type": "integer"
     summary="Tokens to images",
     response_class=Response,
     dependencies=[Admitted],
-    responses=reply_docs(
-        "The images: without an `Accept` a PNG for one grid, and JSON for more.",
-        Decoded,
-        binary={media.PNG: "the image, of one grid only", media.NPY: "uint8 [B, H, W, 3], RGB"},
-        errors=(
-            *WORK_ERRORS,
-            *BODY_ERRORS,
-            NotAcceptableError,
-            ImageCountError,
-            TokensError,
-            TokenRangeError,
-        ),
-    ),
-    openapi_extra=request_docs(
-        json_body(
-            {
-                "type": "object",
-                "properties": {
-                    "model": {"type": "string", "description": "If sent, it must be this service's."},
-                    "codebook_hash": {"type": "string", "description": "If sent, it must be this service's."},
-                    "tokens": {
-                        "description": "One grid [h][w], or many [B][h][w].",
-                        "oneOf": [_GRID, {"type": "array", "items": _GRID, "minItems": 1}],
-                    },
-                },
-                "required": ["tokens"],
-                "additionalProperties": False,
-            }
-        ),
-        binary_body(media.NPY, "integers [h, w] or [B, h, w], as numpy.save writes them"),
-    ),
+    responses=_REPLIES,
+    openapi_extra=_REQUEST,
 )
 async def decode(request: Request, service: ServiceDep) -> Response:
     """Decode one grid of tokens or many to images, as PNG, as JSON with base64, or as .npy (by `Accept`)."""

@@ -22,9 +22,17 @@ from ...runtime.images import Resize
 from .. import media
 from ..bodies import read_body
 from ..image_bodies import MEDIA_TYPES, parse_images
-from ..openapi import BODY_ERRORS, WORK_ERRORS, binary_body, json_body, reply_docs, request_docs
+from ..openapi import (
+    BODY_ERRORS,
+    WORK_ERRORS,
+    binary_body,
+    files_body,
+    json_body,
+    reply_docs,
+    request_docs,
+)
 from ..replies import TOKEN_REPLIES, tokens_response
-from ..schemas import Encoded
+from ..schemas import Encoded, ManyImages, OneImage
 from ..service import Admitted, ServiceDep
 
 router = APIRouter(tags=["tokens"])
@@ -42,7 +50,29 @@ class EncodeQuery(BaseModel):
     )
 
 
-_BASE64_IMAGE = {"type": "string", "description": "A JPEG, PNG or WebP file as base64, or as a data: URL."}
+_REQUEST = request_docs(
+    json_body(OneImage, ManyImages),
+    *(binary_body(media_type, "one image") for media_type in media.IMAGES),
+    binary_body(media.NPY, "uint8 [B, H, W, 3], RGB, as numpy.save writes it"),
+    files_body("Image files in the order wanted; the names of the fields do not matter."),
+)
+_REPLIES = reply_docs(
+    "The tokens.",
+    Encoded,
+    binary={media.NPY: "int32 [B, h, w]"},
+    errors=(
+        *WORK_ERRORS,
+        *BODY_ERRORS,
+        NotAcceptableError,
+        ImageCountError,
+        ImageDecodeError,
+        ImageFormatError,
+        ImagePixelsError,
+        ImageSizeError,
+        PixelsError,
+        ParameterError,
+    ),
+)
 
 
 @router.post(
@@ -50,56 +80,8 @@ _BASE64_IMAGE = {"type": "string", "description": "A JPEG, PNG or WebP file as b
     summary="Images to tokens",
     response_class=Response,
     dependencies=[Admitted],
-    responses=reply_docs(
-        "The tokens.",
-        Encoded,
-        binary={media.NPY: "int32 [B, h, w]"},
-        errors=(
-            *WORK_ERRORS,
-            *BODY_ERRORS,
-            NotAcceptableError,
-            ImageCountError,
-            ImageDecodeError,
-            ImageFormatError,
-            ImagePixelsError,
-            ImageSizeError,
-            PixelsError,
-            ParameterError,
-        ),
-    ),
-    openapi_extra=request_docs(
-        json_body(
-            {
-                "oneOf": [
-                    {
-                        "type": "object",
-                        "properties": {"image": _BASE64_IMAGE},
-                        "required": ["image"],
-                        "additionalProperties": False,
-                    },
-                    {
-                        "type": "object",
-                        "properties": {"images": {"type": "array", "items": _BASE64_IMAGE, "minItems": 1}},
-                        "required": ["images"],
-                        "additionalProperties": False,
-                    },
-                ]
-            }
-        ),
-        *(binary_body(media_type, "one image") for media_type in media.IMAGES),
-        binary_body(media.NPY, "uint8 [B, H, W, 3], RGB, as numpy.save writes it"),
-        {
-            media.MULTIPART: {
-                "schema": {
-                    "type": "object",
-                    "description": "Image files in the order wanted; the names of the fields do not matter.",
-                    "properties": {
-                        "image": {"type": "array", "items": {"type": "string", "format": "binary"}}
-                    },
-                }
-            }
-        },
-    ),
+    responses=_REPLIES,
+    openapi_extra=_REQUEST,
 )
 async def encode(request: Request, service: ServiceDep, query: Annotated[EncodeQuery, Query()]) -> Response:
     """Encode one image or many to grids of tokens, as JSON or as .npy (by `Accept`)."""

@@ -45,7 +45,7 @@ async def get_neighbors(service: ServiceDep, query: Annotated[NeighborsQuery, Qu
     response_class=Response,
     dependencies=[Admitted],
     responses=_docs(*BODY_ERRORS),
-    openapi_extra=request_docs(json_body(NeighborsQuery.model_json_schema())),
+    openapi_extra=request_docs(json_body(NeighborsQuery)),
 )
 async def post_neighbors(request: Request, service: ServiceDep) -> Response:
     """The same with the parameters in the body."""

@@ -1,0 +1,52 @@
+"""GET /codebook and GET /map.png."""
+
+import numpy as np
+import onnx
+
+from kohonen_tokenizer.service.runtime.images import decode_image
+from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
+
+
+def test_the_codebook_as_json(client, tokenizer):
+    assert client.get("/codebook").json() == {
+        "codebook_size": 12,
+        "code_dim": 3,
+        "map_shape": [3, 4],
+        "vectors": tokenizer.codebook.vectors.tolist(),
+        "coordinates": tokenizer.codebook.coordinates.tolist(),
+        "model": "tiny-colors",
+        "codebook_hash": tokenizer.codebook.sha256,
+    }
+
+
+def test_the_codebook_as_npy(client, tokenizer, read_npy):
+    reply = client.get("/codebook", headers={"Accept": "application/x-npy"})
+    vectors = read_npy(reply.content)
+    assert reply.headers["x-codebook-hash"] == tokenizer.codebook.sha256
+    assert vectors.dtype == np.float32
+    assert np.array_equal(vectors, tokenizer.codebook.vectors)
+
+
+def test_the_map_as_a_picture(client, tokenizer):
+    reply = client.get("/map.png")
+    assert reply.headers["content-type"] == "image/png"
+    picture = decode_image(reply.content, max_pixels=10**6)
+    assert picture.shape == (3 * 8, 4 * 8, 3)
+    assert np.array_equal(picture, tokenizer.map_image())
+
+
+def test_a_picture_that_the_client_has_is_not_sent_again(client):
+    etag = client.get("/map.png").headers["etag"]
+    for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        reply = client.get("/map.png", headers={"If-None-Match": known})
+        assert (reply.status_code, reply.content, reply.headers["etag"]) == (304, b"", etag)
+    assert client.get("/map.png", headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+def test_another_decoder_has_another_etag(client, serve_in_thread, make_bundle, tiny_files):
+    decoder = onnx.load_model_from_string(tiny_files["decoder.onnx"])
+    decoder.doc_string = "another"
+    bundle = make_bundle(tiny_files | {"decoder.onnx": decoder.SerializeToString()})
+    with serve_in_thread(Tokenizer.load(bundle)) as other:
+        assert other.get("/codebook").json() == client.get("/codebook").json()
+        assert other.get("/map.png").headers["etag"] != client.get("/map.png").headers["etag"]
