@@ -1,0 +1,86 @@
+"""From a checkpoint to a bundle on disk: graphs, gate, manifest, files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+from torch import Tensor
+
+from kohonen_tokenizer.service.runtime.manifest import GraphFiles, Manifest
+from kohonen_tokenizer.training.checkpoint import Checkpoint
+from kohonen_tokenizer.training.model import VQVAE
+
+from .bundle_files import archive_path, check_target, write_bundle
+from .formats import FORMATS, CapturedGraph, GraphFormat, WrittenGraphs
+from .graphs import DecoderGraph, EncoderGraph
+from .manifest import CODEBOOK_FILE, ModelCard, build_manifest
+from .parity import Parity, check_parity
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportedBundle:
+    """A bundle on disk."""
+
+    folder: Path
+    archive: Path
+    """The .zip of the folder's files."""
+    manifest: Manifest
+    parity: Parity
+
+
+def export_bundle(
+    checkpoint: Checkpoint,
+    out: Path,
+    *,
+    images: Tensor,
+    card: ModelCard,
+    overwrite: bool = False,
+    formats: Sequence[GraphFormat] = FORMATS,
+) -> ExportedBundle:
+    """Write the bundle of ``checkpoint`` to the folder ``out``, and OUT.zip beside it; all of it or nothing.
+
+    ``images`` uint8 [N, H, W, 3] is what the graphs are compared with the checkpoint on, see
+    ``check_parity``. Raises ExportError: TargetError when ``out`` is taken, ParityError when a graph differs,
+    BundleRefusedError when the service would not load the bundle.
+    """
+    out = out.resolve()
+    check_target(out, overwrite=overwrite)
+    model = checkpoint.model()
+    written = write_graphs(model, image_size=checkpoint.config.data.image_size, formats=formats)
+    parity = check_parity(model, written=written, images=images)
+    files = {CODEBOOK_FILE: codebook_file(model)}
+    graphs = {}
+    for pair in written:
+        name, suffix = pair.format.name, pair.format.suffix
+        graphs[name] = GraphFiles(encoder=f"encoder.{suffix}", decoder=f"decoder.{suffix}")
+        files |= {graphs[name].encoder: pair.encoder, graphs[name].decoder: pair.decoder}
+    manifest = build_manifest(
+        checkpoint,
+        files=files,
+        graphs=graphs,
+        parity=parity,
+        card=card,
+    )
+    write_bundle(files, out, manifest=manifest)
+    return ExportedBundle(folder=out, archive=archive_path(out), manifest=manifest, parity=parity)
+
+
+def write_graphs(model: VQVAE, *, image_size: int, formats: Sequence[GraphFormat]) -> list[WrittenGraphs]:
+    """Both graphs of ``model`` in each of ``formats``, in memory."""
+    encoder = CapturedGraph.of(EncoderGraph(model, image_size=image_size))
+    decoder = CapturedGraph.of(DecoderGraph(model, image_size=image_size))
+    return [
+        WrittenGraphs(format=format_, encoder=format_.write(encoder), decoder=format_.write(decoder))
+        for format_ in formats
+    ]
+
+
+def codebook_file(model: VQVAE) -> bytes:
+    """The safetensors file with ``vectors`` float32 [K, D] and ``coordinates`` int32 [K, G]."""
+    vectors = model.quantizer.codebook.numpy()
+    coordinates = model.quantizer.grid.coordinates().numpy().astype(np.int32)
+    return save({"vectors": vectors, "coordinates": coordinates})
