@@ -123,18 +123,6 @@ def client(server: ServerProcess) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def strict_client(start_server: Callable[..., ServerProcess], tiny_bundle: Path) -> Iterator[httpx.Client]:
-    """A client of a server with limits that a test can reach."""
-    server = start_server(
-        tiny_bundle, max_body_bytes=20_000, max_images=3, max_image_pixels=5_000, max_neighbor_tokens=2
-    )
-    with httpx.Client(base_url=server.url) as client:
-        yield client
-    assert server.stop() == 0, server.log
-    assert "Traceback" not in server.log, server.log
-
-
-@pytest.fixture(scope="session")
 def tokenizer(tiny_bundle: Path) -> Tokenizer:
     """The tiny model in this process."""
     return Tokenizer.load(tiny_bundle, num_threads=1)

@@ -1,0 +1,115 @@
+"""What surrounds every request: its id, its line in the log, its metrics, and the answer to a bug."""
+
+import logging
+
+import pytest
+
+from kohonen_tokenizer.service.errors import GraphError
+from kohonen_tokenizer.service.runtime.bundle import load_bundle
+from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
+
+GRID = {"tokens": [[0, 1], [2, 3]]}
+
+
+@pytest.mark.parametrize("asked", ["abc", "6f1c-4.x_:9", "x" * 64])
+def test_a_sane_request_id_is_kept(client, server, asked):
+    good = client.get("/models", headers={"X-Request-Id": asked})
+    bad = client.get("/nothing", headers={"X-Request-Id": asked})
+    assert good.headers["x-request-id"] == bad.headers["x-request-id"] == asked
+    assert bad.json()["error"]["request_id"] == asked
+    assert "GET /nothing 404 not_found" in server.log
+    assert f"id={asked}\n" in server.log
+
+
+@pytest.mark.parametrize("asked", ["", "a b", "x" * 65, "<script>", "é", "a\tb"])
+def test_another_request_id_is_replaced(client, asked):
+    reply = client.get("/models", headers=[(b"X-Request-Id", asked.encode("latin-1"))])
+    assert reply.headers["x-request-id"] != asked
+    assert len(reply.headers["x-request-id"]) == 32
+
+
+def test_two_requests_have_two_ids(client):
+    ids = {client.get("/healthz").headers["x-request-id"] for _ in range(5)}
+    assert len(ids) == 5
+
+
+def test_requests_stages_and_errors_are_counted(client, metric):
+    samples = [
+        'kohonen_requests_total{method="POST",route="/decode",status="200"}',
+        'kohonen_requests_total{method="POST",route="/decode",status="422"}',
+        'kohonen_requests_total{method="other",route="other",status="404"}',
+        'kohonen_request_seconds_count{route="/decode"}',
+        'kohonen_stage_seconds_count{operation="decode",stage="parse"}',
+        'kohonen_stage_seconds_count{operation="decode",stage="infer"}',
+        'kohonen_stage_seconds_count{operation="decode",stage="reply"}',
+        'kohonen_errors_total{code="invalid_tokens"}',
+        'kohonen_errors_total{code="not_found"}',
+    ]
+    before = [metric(client, sample) for sample in samples]
+    client.post("/decode", json=GRID)
+    client.post("/decode", json={"tokens": 1})
+    client.request("FROBNICATE", "/nothing")
+    after = [metric(client, sample) for sample in samples]
+    assert [new - old for new, old in zip(after, before, strict=True)] == [1, 1, 1, 2, 2, 1, 1, 1, 1]
+
+
+def test_the_metrics_name_the_model(client, tokenizer):
+    text = client.get("/metrics").text
+    assert f'codebook_hash="{tokenizer.codebook.sha256}",name="tiny-colors"' in text
+
+
+class BrokenBackend:
+    """Decodes as the tiny model does for `num_good_calls`, and then raises `error`."""
+
+    def __init__(self, tiny_model, *, error, num_good_calls):
+        self.encode = tiny_model.encode
+        self._decode = tiny_model.decode
+        self._error = error
+        self._num_good_calls = num_good_calls
+
+    def decode(self, tokens):
+        self._num_good_calls -= 1
+        if self._num_good_calls < 0:
+            raise self._error
+        return self._decode(tokens)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("secret /path/to/bundle"), MemoryError("secret"), GraphError("secret of operators")],
+)
+def test_a_bug_is_logged_and_answered_without_its_inside(
+    serve_in_thread, tiny_bundle, tiny_model, wait_until, metric, caplog, error
+):
+    backend = BrokenBackend(tiny_model, error=error, num_good_calls=1)
+    with serve_in_thread(Tokenizer(load_bundle(tiny_bundle), backend=backend)) as client:
+        # The warm-up takes the one good call.
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        with caplog.at_level(logging.ERROR):
+            reply = client.post("/decode", json=GRID, headers={"X-Request-Id": "find-me"})
+        assert reply.status_code == 500
+        assert reply.json()["error"]["code"] == "internal_error"
+        assert reply.json()["error"]["request_id"] == reply.headers["x-request-id"] == "find-me"
+        assert "secret" not in reply.text
+        assert metric(client, 'kohonen_errors_total{code="internal_error"}') == 1
+        assert metric(client, "kohonen_pending_requests") == 0
+        assert client.get("/neighbors", params={"token": 1}).status_code == 200
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "find-me" in record.getMessage()
+    assert record.exc_info is not None
+    assert "secret" in caplog.text
+
+
+def test_a_warm_up_that_fails_leaves_the_service_unready(
+    serve_in_thread, tiny_bundle, tiny_model, wait_until, caplog
+):
+    backend = BrokenBackend(tiny_model, error=RuntimeError("no such luck"), num_good_calls=0)
+    with serve_in_thread(Tokenizer(load_bundle(tiny_bundle), backend=backend)) as client:
+        wait_until(lambda: "failed its warm-up" in client.get("/readyz").text)
+        reply = client.get("/readyz")
+        assert reply.status_code == 503
+        assert reply.json()["error"]["code"] == "not_ready"
+        assert int(reply.headers["retry-after"]) >= 1
+        assert client.get("/healthz").status_code == 200
+    assert "the warm-up failed" in caplog.text
+    assert "no such luck" in caplog.text

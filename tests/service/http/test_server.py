@@ -1,0 +1,118 @@
+"""The server process: how it starts, what it says, and how it ends."""
+
+import signal
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+
+from kohonen_tokenizer.service.errors import AddressError, BundleNotFoundError, StoppingError
+from kohonen_tokenizer.service.http import server as server_module
+from kohonen_tokenizer.service.http.server import listen, run
+from kohonen_tokenizer.service.http.service import Service
+from kohonen_tokenizer.service.http.settings import Settings
+
+
+def test_one_line_tells_what_is_served_and_where(server, tokenizer):
+    (line,) = [line for line in server.log.splitlines() if "serving" in line]
+    for part in ("tiny-colors", tokenizer.codebook.sha256[:12], "cpu", "threads", server.url):
+        assert part in line
+
+
+def test_probes_do_not_fill_the_log(server, client):
+    client.get("/healthz")
+    client.get("/models", headers={"X-Request-Id": "after-the-probe"})
+    assert "id=after-the-probe" in server.log
+    assert "/healthz" not in server.log
+
+
+def begin_request(server, image_file) -> tuple[socket.socket, bytes]:
+    """A connection with half a request on it, and the other half."""
+    content = image_file(np.zeros((8, 8, 3), dtype=np.uint8))
+    lines = ("POST /encode HTTP/1.1", "Host: x", "Content-Type: image/png", f"Content-Length: {len(content)}")
+    head = "\r\n".join((*lines, "", ""))
+    address = urlsplit(server.url)
+    connection = socket.create_connection((address.hostname, address.port), timeout=30)
+    connection.sendall(head.encode() + content[:10])
+    return connection, content[10:]
+
+
+def has_stopped_listening(url: str) -> bool:
+    try:
+        httpx.get(f"{url}/healthz")
+    except httpx.TransportError:
+        return True
+    return False
+
+
+def test_sigterm_lets_the_requests_in_work_finish(start_server, tiny_bundle, image_file, wait_until, metric):
+    server = start_server(tiny_bundle, drain_timeout_s=60)
+    connection, rest = begin_request(server, image_file)
+    with connection:
+        with httpx.Client(base_url=server.url) as client:
+            wait_until(lambda: metric(client, "kohonen_pending_requests") == 1)
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: has_stopped_listening(server.url))
+        assert server.process.poll() is None
+        connection.sendall(rest)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+    assert server.process.wait(timeout=30) == 0
+    assert "stopped" in server.log
+    assert "Traceback" not in server.log
+
+
+def test_a_request_that_outlasts_the_drain_is_told_so(
+    start_server, tiny_bundle, image_file, wait_until, metric
+):
+    server = start_server(tiny_bundle, drain_timeout_s=1)
+    connection, _ = begin_request(server, image_file)
+    with connection:
+        with httpx.Client(base_url=server.url) as client:
+            wait_until(lambda: metric(client, "kohonen_pending_requests") == 1)
+        assert server.stop() == 0
+        reply = connection.recv(10_000)
+    assert reply.startswith(b"HTTP/1.1 503 ")
+    assert b'"code":"stopping"' in reply
+    assert "Traceback" not in server.log
+
+
+def test_ctrl_c_is_an_orderly_end_too(start_server, tiny_bundle):
+    server = start_server(tiny_bundle)
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(timeout=30) == 0
+    assert "Traceback" not in server.log
+
+
+def test_a_service_that_was_told_to_stop_is_not_ready(tokenizer):
+    service = Service(Settings(bundle=Path("unused")), tokenizer=tokenizer)
+    service.stop()
+    with pytest.raises(StoppingError):
+        service.require_ready()
+
+
+def test_a_port_that_is_taken_is_one_clear_error():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(AddressError, match=f"port {port}: Address already in use"):
+            listen("127.0.0.1", port)
+
+
+def test_a_host_that_is_not_ours_is_one_clear_error():
+    # An address that is reserved for documentation, so that nobody has it.
+    with pytest.raises(AddressError, match=r"'203\.0\.113\.1', port 8000: Cannot assign requested address"):
+        listen("203.0.113.1", 8000)
+
+
+def test_the_socket_lets_asyncio_turn_off_nagles_algorithm():
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+
+def test_a_missing_bundle_ends_the_start(monkeypatch, tmp_path):
+    # Its logging is the process's, and here the process is pytest's.
+    monkeypatch.setattr(server_module, "configure_logging", lambda level: None)
+    with pytest.raises(BundleNotFoundError):
+        run(Settings(bundle=tmp_path / "nowhere"))
