@@ -39,7 +39,7 @@ bundle: .venv/.ready ## Train, evaluate and export the shipped bundle and its tw
 	  $(RUN)kohonen-tokenizer train cifar10-jpeg-$$model --data $(DATA) --out runs/$$model --device $(DEVICE) && \
 	  $(RUN)kohonen-tokenizer evaluate runs/$$model --data $(DATA) --json runs/$$model/test.json --device $(DEVICE) || exit 1; \
 	done
-	$(RUN)kohonen-tokenizer export runs/ksom $(BUNDLE) --metrics runs/ksom/test.json --data $(DATA)/test --overwrite
+	$(RUN)kohonen-tokenizer export runs/ksom $(BUNDLE) --metrics runs/ksom/test.json --data $(DATA) --overwrite
 
 constraints: $(UV) ## Resolve all versions anew into constraints.txt
 	printf 'hatchling\nuv\n' | $(UV) pip compile --quiet --upgrade --all-extras --universal --python-version 3.11 \
