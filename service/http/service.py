@@ -11,7 +11,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends
 from starlette.requests import Request
 
-from ..errors import NotReadyError, StoppingError
+from ..errors import NotReadyError, ParameterError, StoppingError
 from ..runtime.images import encode_png
 from ..runtime.threads import available_threads
 from ..runtime.tokenizer import Tokenizer
@@ -85,8 +85,9 @@ class Service:
         self.tokenizer.decode(self.tokenizer.encode(gray))
 
 
-def get_service(request: Request) -> Service:
+async def get_service(request: Request) -> Service:
     """The app's service, the same for every request."""
+    # A coroutine, though it waits for nothing: FastAPI would run a plain function in a thread.
     return cast(Service, request.app.state.service)
 
 
@@ -99,4 +100,16 @@ async def admit(service: ServiceDep) -> AsyncIterator[None]:
         yield
 
 
+async def refuse_repeats(request: Request) -> None:
+    """Let no parameter of the URL but `tokens` come twice: FastAPI would take the last one and tell nobody.
+
+    Raises:
+        ParameterError: one did.
+    """
+    for name in request.query_params:
+        if name != "tokens" and len(request.query_params.getlist(name)) > 1:
+            raise ParameterError(f"{name[:50]!r} is given more than once in the URL; give it once")
+
+
 Admitted = Depends(admit)
+Unrepeated = Depends(refuse_repeats)

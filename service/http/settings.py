@@ -48,7 +48,8 @@ class Settings(BaseSettings):
         default=32 * 1024**2,
         ge=1024,
         le=1024**3,
-        description="Bytes of one request body; a longer one is refused as soon as that is known.",
+        description="Bytes of one request body; a longer one is refused as soon as that is known. At most "
+        "`max_pending_requests` bodies are in memory.",
     )
     max_images: int = Field(
         default=256, ge=1, le=65536, description="Images, or token grids, of one request."

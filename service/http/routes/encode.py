@@ -33,7 +33,7 @@ from ..openapi import (
 )
 from ..replies import TOKEN_REPLIES, tokens_response
 from ..schemas import Encoded, ManyImages, OneImage
-from ..service import Admitted, ServiceDep
+from ..service import Admitted, ServiceDep, Unrepeated
 
 router = APIRouter(tags=["tokens"])
 
@@ -79,7 +79,7 @@ _REPLIES = reply_docs(
     "/encode",
     summary="Images to tokens",
     response_class=Response,
-    dependencies=[Admitted],
+    dependencies=[Admitted, Unrepeated],
     responses=_REPLIES,
     openapi_extra=_REQUEST,
 )

@@ -14,7 +14,7 @@ from ..neighborhoods import NeighborsQuery, find_neighborhoods, parse_query
 from ..openapi import BODY_ERRORS, WORK_ERRORS, json_body, reply_docs, request_docs
 from ..replies import neighborhoods_response
 from ..schemas import NeighborsOfToken, NeighborsOfTokens
-from ..service import Admitted, Service, ServiceDep
+from ..service import Admitted, Service, ServiceDep, Unrepeated
 
 router = APIRouter(tags=["map"])
 
@@ -31,7 +31,7 @@ def _docs(*errors: Any) -> dict[int | str, dict[str, Any]]:
     "/neighbors",
     summary="Neighbors of a token",
     response_class=Response,
-    dependencies=[Admitted],
+    dependencies=[Admitted, Unrepeated],
     responses=_docs(),
 )
 async def get_neighbors(service: ServiceDep, query: Annotated[NeighborsQuery, Query()]) -> Response:

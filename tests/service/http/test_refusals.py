@@ -128,6 +128,7 @@ REFUSALS = [
         "another size under strict", 422, "image_size_mismatch", PNG_FILE, PNG, params={"resize": "strict"}
     ),
     _encode("wrong resize", 422, "invalid_parameter", PNG_FILE, PNG, params={"resize": "stretch"}),
+    _encode("resize twice", 422, "invalid_parameter", PNG_FILE, PNG, params={"resize": ["crop", "crop"]}),
     _encode("empty resize", 422, "invalid_parameter", PNG_FILE, PNG, params={"resize": ""}),
     _encode(
         "unknown parameter",
@@ -346,6 +347,7 @@ REFUSALS = [
     _neighbors("unknown by", {"token": 1, "by": "color"}),
     _neighbors("codebook without k", {"token": 1, "by": "codebook"}),
     _neighbors("codebook with radius", {"token": 1, "by": "codebook", "radius": 1}),
+    _neighbors("token twice", {"token": [1, 2]}, says="'token' is given more than once"),
     _neighbors("unknown parameter", {"token": 1, "radious": 1}, says="'radious'"),
     _neighbors_json("empty body", 400, "malformed_body", b""),
     _neighbors_json("list", 400, "malformed_body", b"[]"),
