@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from kohonen_tokenizer.training.checkpoint import Checkpoint
 from kohonen_tokenizer.training.model import VQVAE
 
 from .bundle_files import archive_path, check_target, write_bundle
-from .formats import FORMATS, CapturedGraph, GraphFormat, WrittenGraphs
+from .formats import FORMATS, CapturedGraph, WrittenGraphs
 from .graphs import DecoderGraph, EncoderGraph
 from .manifest import CODEBOOK_FILE, ModelCard, build_manifest
 from .parity import Parity, check_parity
@@ -39,7 +38,6 @@ def export_bundle(
     images: Tensor,
     card: ModelCard,
     overwrite: bool = False,
-    formats: Sequence[GraphFormat] = FORMATS,
 ) -> ExportedBundle:
     """Write the bundle of ``checkpoint`` to the folder ``out``, and OUT.zip beside it; all of it or nothing.
 
@@ -50,7 +48,7 @@ def export_bundle(
     out = out.resolve()
     check_target(out, overwrite=overwrite)
     model = checkpoint.model()
-    written = write_graphs(model, image_size=checkpoint.config.data.image_size, formats=formats)
+    written = write_graphs(model, image_size=checkpoint.config.data.image_size)
     parity = check_parity(model, written=written, images=images)
     files = {CODEBOOK_FILE: codebook_file(model)}
     graphs = {}
@@ -62,6 +60,7 @@ def export_bundle(
         checkpoint,
         files=files,
         graphs=graphs,
+        codebook=model.quantizer.codebook.numpy(),
         parity=parity,
         card=card,
     )
@@ -69,13 +68,13 @@ def export_bundle(
     return ExportedBundle(folder=out, archive=archive_path(out), manifest=manifest, parity=parity)
 
 
-def write_graphs(model: VQVAE, *, image_size: int, formats: Sequence[GraphFormat]) -> list[WrittenGraphs]:
-    """Both graphs of ``model`` in each of ``formats``, in memory."""
+def write_graphs(model: VQVAE, *, image_size: int) -> list[WrittenGraphs]:
+    """Both graphs of ``model`` in each format, in memory."""
     encoder = CapturedGraph.of(EncoderGraph(model, image_size=image_size))
     decoder = CapturedGraph.of(DecoderGraph(model, image_size=image_size))
     return [
         WrittenGraphs(format=format_, encoder=format_.write(encoder), decoder=format_.write(decoder))
-        for format_ in formats
+        for format_ in FORMATS
     ]
 
 

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
@@ -31,6 +33,7 @@ from kohonen_tokenizer.service.runtime.manifest import (
     sha256_hex,
 )
 from kohonen_tokenizer.training.checkpoint import Checkpoint
+from kohonen_tokenizer.training.config import RunConfig
 from kohonen_tokenizer.training.model import DOWNSAMPLING
 
 from .errors import BundleRefusedError, ExportError, MetricsError
@@ -59,22 +62,20 @@ def build_manifest(
     *,
     files: Mapping[str, bytes],
     graphs: Mapping[str, GraphFiles],
+    codebook: npt.NDArray[np.float32],
     parity: Parity,
     card: ModelCard,
 ) -> Manifest:
-    """The manifest of ``files`` made from ``checkpoint``; ``graphs`` has the file names of each format.
+    """The manifest of ``files`` made from ``checkpoint``.
 
+    ``graphs`` has the file names of each format, ``codebook`` the code vectors [K, D].
     Raises BundleRefusedError where a value does not fit.
     """
     config = checkpoint.config
-    quantizer = config.model.quantizer
-    size, side = config.data.image_size, config.data.image_size // DOWNSAMPLING
+    size = config.data.image_size
     run = config.to_dict()
     architecture = run.pop("model")
-    known = (
-        f"{size}x{size} images as {side}x{side} tokens of a codebook of {quantizer.codebook_size}, "
-        f"trained on {config.data.name}"
-    )
+    known = f"{size}x{size} images as tokens of a codebook of {len(codebook)}, trained on {config.data.name}"
     try:
         return Manifest(
             schema_version=1,
@@ -90,19 +91,7 @@ def build_manifest(
                 "python": platform.python_version(),
             },
             image=ImageSpec(height=size, width=size),
-            levels=(
-                Level.model_validate(
-                    {
-                        "name": LEVEL_NAME,
-                        "latent_grid": (side, side),
-                        "map_shape": quantizer.map_shape,
-                        "codebook_size": quantizer.codebook_size,
-                        "code_dim": config.model.code_dim,
-                        "codebook_file": CODEBOOK_FILE,
-                        "codebook_sha256": codebook_sha256(checkpoint.model().quantizer.codebook.numpy()),
-                    }
-                ),
-            ),
+            levels=(_level(config, codebook=codebook),),
             files={
                 name: FileRecord(sha256=sha256_hex(content), bytes=len(content))
                 for name, content in sorted(files.items())
@@ -146,6 +135,22 @@ def read_metrics(path: Path, *, checkpoint: Checkpoint) -> dict[str, Any]:
             f"run evaluate on {checkpoint.path}"
         )
     return dict(metrics)
+
+
+def _level(config: RunConfig, *, codebook: npt.NDArray[np.float32]) -> Level:
+    side = config.data.image_size // DOWNSAMPLING
+    quantizer = config.model.quantizer
+    return Level.model_validate(
+        {
+            "name": LEVEL_NAME,
+            "latent_grid": (side, side),
+            "map_shape": quantizer.map_shape,
+            "codebook_size": quantizer.codebook_size,
+            "code_dim": config.model.code_dim,
+            "codebook_file": CODEBOOK_FILE,
+            "codebook_sha256": codebook_sha256(codebook),
+        }
+    )
 
 
 def _created() -> datetime:

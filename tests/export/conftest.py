@@ -1,0 +1,120 @@
+"""A small model, trained for some steps on crops of photographs, as a real checkpoint and as a bundle."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_sample_images
+
+from kohonen_tokenizer.export.bundle import export_bundle
+from kohonen_tokenizer.export.formats import FORMATS, CapturedGraph, WrittenGraphs
+from kohonen_tokenizer.export.manifest import ModelCard, validation_metrics
+from kohonen_tokenizer.training.checkpoint import load_checkpoint
+from kohonen_tokenizer.training.config import DataConfig, ModelConfig, QuantizerConfig, RunConfig
+from kohonen_tokenizer.training.data import ImageSplits
+from kohonen_tokenizer.training.trainer import Trainer
+
+SIZE = 16
+CODES = 12
+CONFIG = RunConfig(
+    name="photos-12",
+    steps=40,
+    batch_size=32,
+    data=DataConfig(
+        source="folder", name="photo crops", license="as scikit-learn ships them", image_size=SIZE
+    ),
+    model=ModelConfig(
+        hidden=8,
+        residual_channels=4,
+        code_dim=6,
+        quantizer=QuantizerConfig(codebook_size=CODES, map_shape=(3, 4)),
+    ),
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """The tensors here are so small that a second thread costs more than it brings."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def photos():
+    """Crops of two photographs, uint8 [200, 16, 16, 3]."""
+    rng = np.random.default_rng(0)
+    crops = []
+    for photo in load_sample_images().images * 100:
+        y, x = (rng.integers(0, side - SIZE) for side in photo.shape[:2])
+        crops.append(photo[y : y + SIZE, x : x + SIZE])
+    return torch.from_numpy(np.stack(crops))
+
+
+@pytest.fixture(scope="session")
+def run_folder(photos, tmp_path_factory):
+    """A run with one checkpoint."""
+    folder = tmp_path_factory.mktemp("run")
+    splits = ImageSplits(train=photos[:100], validation=photos[100:140], test=photos[140:])
+    trainer = Trainer(CONFIG, splits, device=torch.device("cpu"))
+    for _ in range(CONFIG.steps):
+        trainer.step()
+    trainer.validate()
+    trainer.save(folder / "checkpoints")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(run_folder):
+    return load_checkpoint(run_folder)
+
+
+@pytest.fixture
+def model(checkpoint):
+    """The checkpoint's model, for a test to do with as it likes."""
+    return checkpoint.model().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def test_images(photos):
+    """Crops that training has not seen."""
+    return photos[140:]
+
+
+@pytest.fixture(scope="session")
+def card(checkpoint):
+    return ModelCard(metrics=validation_metrics(checkpoint))
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint, test_images, card, tmp_path_factory):
+    """The bundle, for tests that leave it as it is."""
+    out = tmp_path_factory.mktemp("bundles") / "photos-12"
+    return export_bundle(checkpoint, out, images=test_images, card=card)
+
+
+@pytest.fixture(scope="session")
+def written(exported):
+    """Both graphs in each format, as they are in the bundle."""
+
+    def content(half, format_):
+        return (exported.folder / f"{half}.{format_.suffix}").read_bytes()
+
+    return [
+        WrittenGraphs(
+            format=format_, encoder=content("encoder", format_), decoder=content("decoder", format_)
+        )
+        for format_ in FORMATS
+    ]
+
+
+@pytest.fixture
+def rewritten(written):
+    """The same in one format by name, but with another module written as the encoder or the decoder."""
+
+    def rewrite(name, **modules):
+        (pair,) = (pair for pair in written if pair.format.name == name)
+        contents = {half: pair.format.write(CapturedGraph.of(module)) for half, module in modules.items()}
+        bad = dataclasses.replace(pair, **contents)
+        return [bad if other is pair else other for other in written]
+
+    return rewrite

@@ -1,0 +1,60 @@
+"""The command `export`, called as a user calls it."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from kohonen_tokenizer.cli import main
+from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command; its exit status, output and errors."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(["export", *map(str, arguments)])
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_a_run_becomes_a_bundle_with_its_metrics(run, run_folder, checkpoint, photos, tmp_path):
+    metrics = {"checkpoint_sha256": checkpoint.weights_sha256, "psnr": 24.5}
+    (tmp_path / "test.json").write_text(json.dumps(metrics))
+    (tmp_path / "data").mkdir()
+    for number, photo in enumerate(photos):
+        Image.fromarray(photo.numpy()).save(tmp_path / "data" / f"{number:03d}.png")
+    out = tmp_path / "bundles" / "photos"
+    status, output, errors = run(
+        run_folder, out, "--metrics", tmp_path / "test.json", "--data", tmp_path / "data",
+        "--license", "CC0-1.0", "--description", "Photos.",
+    )  # fmt: skip
+    assert (status, errors) == (0, "")
+    manifest = Tokenizer.load(out).manifest
+    assert manifest.metrics == metrics
+    assert (manifest.license, manifest.description) == ("CC0-1.0", "Photos.")
+    lines = output.splitlines()
+    assert lines[0] == str(out)
+    assert any(f"{manifest.files['encoder.onnx'].bytes:,} bytes" in line for line in lines)
+    assert "pixels within" in lines[-1]
+
+    again, output, errors = run(run_folder, out)
+    assert (again, output) == (2, "")
+    assert errors == f"error: {out}: exists; name another folder, or use --overwrite to replace it\n"
+
+
+def test_errors_of_training_and_export_are_one_line(run, run_folder, tmp_path):
+    for arguments, reason in (
+        ((tmp_path, tmp_path / "out"), "no checkpoint"),
+        ((run_folder, tmp_path / "out", "--metrics", tmp_path / "none.json"), "cannot be read"),
+        ((run_folder, tmp_path / "out", "--data", tmp_path / "none"), "no such folder"),
+    ):
+        status, output, errors = run(*arguments)
+        assert (status, output) == (2, "")
+        assert errors.startswith("error: ")
+        assert errors.count("\n") == 1
+        assert reason in errors
+    assert list(tmp_path.iterdir()) == []
