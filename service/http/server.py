@@ -9,7 +9,7 @@ from types import FrameType
 
 import uvicorn
 
-from ..errors import AddressError
+from ..errors import AddressError, BundleError
 from ..runtime.threads import available_threads
 from ..runtime.tokenizer import Tokenizer
 from .app import create_app
@@ -30,10 +30,10 @@ def run(settings: Settings) -> None:
         DeviceError: the device does not work.
         AddressError: the address cannot be listened on.
     """
-    configure_logging(settings.log_level)
     # Before uvicorn starts, so that what is wrong ends in one error instead of a half-started server.
-    tokenizer = Tokenizer.load(settings.bundle, device=settings.device, num_threads=settings.num_threads)
+    tokenizer = _load(settings)
     with listen(settings.host, settings.port) as listener:
+        configure_logging(settings.log_level)
         app = create_app(settings, tokenizer=tokenizer)
         server = _Server(
             uvicorn.Config(
@@ -59,6 +59,13 @@ def run(settings: Settings) -> None:
         )
         server.run(sockets=[listener])
         logger.info("stopped")
+
+
+def _load(settings: Settings) -> Tokenizer:
+    try:
+        return Tokenizer.load(settings.bundle, device=settings.device, num_threads=settings.num_threads)
+    except BundleError as error:
+        raise type(error)(f"{settings.bundle}: {error.message}") from None
 
 
 def listen(host: str, port: int) -> socket.socket:

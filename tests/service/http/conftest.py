@@ -26,11 +26,6 @@ from kohonen_tokenizer.service.http.app import create_app
 from kohonen_tokenizer.service.http.settings import Settings
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
 
-_START = """
-from kohonen_tokenizer.service.http.server import run
-from kohonen_tokenizer.service.http.settings import read_settings
-run(read_settings({}))
-"""
 _START_TIMEOUT_S = 60
 
 
@@ -88,7 +83,10 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
             log_file = tmp_path_factory.mktemp("server") / "log"
             with log_file.open("wb") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-W", "error", "-c", _START], env=environment, stdout=log, stderr=log
+                    [sys.executable, "-W", "error", "-m", "kohonen_tokenizer", "serve"],
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
                 )
             running.callback(_kill, process)
             server = ServerProcess(f"http://127.0.0.1:{port}", process, log_file)

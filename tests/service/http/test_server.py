@@ -9,9 +9,9 @@ import httpx
 import numpy as np
 import pytest
 
-from kohonen_tokenizer.service.errors import AddressError, BundleNotFoundError, StoppingError
-from kohonen_tokenizer.service.http import server as server_module
-from kohonen_tokenizer.service.http.server import listen, run
+from kohonen_tokenizer.cli import main
+from kohonen_tokenizer.service.errors import AddressError, StoppingError
+from kohonen_tokenizer.service.http.server import listen
 from kohonen_tokenizer.service.http.service import Service
 from kohonen_tokenizer.service.http.settings import Settings
 
@@ -22,10 +22,10 @@ def test_one_line_tells_what_is_served_and_where(server, tokenizer):
         assert part in line
 
 
-def test_probes_do_not_fill_the_log(server, client):
+def test_probes_do_not_fill_the_log(server, client, wait_until):
     client.get("/healthz")
     client.get("/models", headers={"X-Request-Id": "after-the-probe"})
-    assert "id=after-the-probe" in server.log
+    wait_until(lambda: "id=after-the-probe" in server.log)
     assert "/healthz" not in server.log
 
 
@@ -111,8 +111,23 @@ def test_the_socket_lets_asyncio_turn_off_nagles_algorithm():
         assert listener.proto == socket.IPPROTO_TCP
 
 
-def test_a_missing_bundle_ends_the_start(monkeypatch, tmp_path):
-    # Its logging is the process's, and here the process is pytest's.
-    monkeypatch.setattr(server_module, "configure_logging", lambda level: None)
-    with pytest.raises(BundleNotFoundError):
-        run(Settings(bundle=tmp_path / "nowhere"))
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--bundle", "nowhere"], "nowhere: "),
+        (["--bundle", "{bundle}", "--port", "{taken}"], "cannot listen on host '127.0.0.1', port {taken}: "),
+        (["--bundle", "{bundle}", "--port", "70000"], "setting port (KOHONEN_PORT) is 70000: "),
+        ([], "setting bundle (KOHONEN_BUNDLE): "),
+    ],
+)
+def test_a_start_that_fails_ends_in_one_line_and_status_2(
+    tiny_bundle, capsys, monkeypatch, arguments, message
+):
+    monkeypatch.delenv("KOHONEN_BUNDLE", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        values = {"bundle": tiny_bundle, "taken": listener.getsockname()[1]}
+        with pytest.raises(SystemExit) as end:
+            main(["serve", *(argument.format(**values) for argument in arguments)])
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {message.format(**values)}")
