@@ -58,6 +58,8 @@ class ExchangeMiddleware:
             pass
         except asyncio.CancelledError:
             # uvicorn cancels what is left when the time to drain is over.
+            if status != CLIENT_LEFT:
+                raise
             await self._reply(
                 StoppingError("the server stops now; send the request again"), scope, receive, send_with_id
             )

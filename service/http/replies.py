@@ -5,7 +5,6 @@ B images, H W pixels, h w latent grid, K codebook_size, D code_dim.
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -112,8 +111,17 @@ def neighborhoods_response(
     neighborhoods: Sequence[Neighborhood], *, single: bool, tokenizer: Tokenizer
 ) -> Response:
     """The neighbors of one token, or a list of them in the order asked."""
-    content = asdict(neighborhoods[0]) if single else {"results": neighborhoods}
-    return json_response({**content, **identity_of(tokenizer)})
+    if not single:
+        return json_response({"results": neighborhoods, **identity_of(tokenizer)})
+    (only,) = neighborhoods
+    return json_response(
+        {
+            "token": only.token,
+            "coordinates": only.coordinates,
+            "neighbors": only.neighbors,
+            **identity_of(tokenizer),
+        }
+    )
 
 
 def _binary_response(body: bytes, *, media_type: str, tokenizer: Tokenizer) -> Response:
