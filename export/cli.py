@@ -17,7 +17,11 @@ from .manifest import ModelCard, read_metrics, validation_metrics
 from .parity import NUM_IMAGES
 from .parity_images import smooth_images
 
-app = typer.Typer(no_args_is_help=True, help="Export checkpoints as bundles that the service loads.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Export checkpoints as bundles that the service loads.",
+)
 
 
 @app.command()
@@ -86,7 +90,7 @@ def summary(exported: ExportedBundle) -> str:
         *(f"  {name:<24} {record.bytes:>12,} bytes" for name, record in exported.manifest.files.items()),
         f"{exported.archive}",
         f"  {'all of them':<24} {exported.archive.stat().st_size:>12,} bytes",
-        f"parity with the checkpoint, {', '.join(parity.formats)}, batches of {parity.batches}:",
+        f"parity with the checkpoint, {', '.join(parity.formats)}, batches of {', '.join(map(str, parity.batches))}:",
         f"  {parity.equal_share:.4%} of {parity.num_tokens:,} tokens equal "
         f"({parity.num_inside_margin} inside the top-2 margin of {parity.top2_margin})",
         f"  pixels within {parity.max_pixel_difference} of 255",
