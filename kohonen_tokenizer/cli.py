@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from kohonen_tokenizer import __version__
+from kohonen_tokenizer.export.errors import ExportError
 from kohonen_tokenizer.service.errors import TokenizerError
 from kohonen_tokenizer.training.errors import TrainingError
 
@@ -77,7 +78,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     args = sys.argv[1:] if args is None else args
     try:
         status = _build()(args=args or ["--help"], prog_name=PROGRAM, standalone_mode=False)
-    except (TokenizerError, TrainingError) as error:
+    except (TokenizerError, TrainingError, ExportError) as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))

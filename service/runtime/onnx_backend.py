@@ -5,6 +5,7 @@ B batch, H W pixels, h w latent grid.
 
 import contextlib
 import io
+import os
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -68,7 +69,10 @@ class OnnxBackend:
         Raises:
             DeviceError: the device is unknown or does not work here; nothing else takes its place.
             GraphError: a graph does not load, does not fit the manifest, or does not run.
+            ValueError: `num_threads` below 1.
         """
+        if num_threads is not None and num_threads < 1:
+            raise ValueError(f"num_threads is {num_threads}; it must be 1 or more")
         image, graphs = bundle.manifest.image, bundle.manifest.graphs.onnx
         pixels = _TensorSpec(name="pixels", dtype="uint8", shape=(image.height, image.width, image.channels))
         tokens = _TensorSpec(name="tokens", dtype="int32", shape=bundle.level.latent_grid)
@@ -105,6 +109,9 @@ def _session_options(num_threads: int) -> ort.SessionOptions:
     options.inter_op_num_threads = 1
     # A spinning pool answers a little sooner and takes its CPUs from everything else while idle.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A graph may name other files as its weights, which nobody has hashed, and onnxruntime would look for them
+    # in the working directory. Below a path that is no folder it finds none.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     # What goes wrong is raised as an error; the log would say it a second time.
     options.log_severity_level = _LOG_FATAL
     return options

@@ -1,0 +1,283 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from kohonen_tokenizer.service.errors import DeviceError, GraphError
+from kohonen_tokenizer.service.runtime.bundle import load_bundle
+from kohonen_tokenizer.service.runtime.onnx_backend import OnnxBackend
+from kohonen_tokenizer.service.runtime.threads import available_threads
+
+MakeBundle = Callable[..., Path]
+
+
+class SessionOptionsSpy:
+    """Takes the place of InferenceSession and keeps what each session was made with."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[dict[str, Any]] = []
+        real = ort.InferenceSession
+
+        def make(graph: bytes, options: ort.SessionOptions, **arguments: Any) -> ort.InferenceSession:
+            self.calls.append({"options": options, **arguments})
+            return real(graph, options, **arguments)
+
+        monkeypatch.setattr(ort, "InferenceSession", make)
+
+
+@pytest.mark.parametrize("num_threads", [None, 1, 3])
+def test_sessions_are_bounded_and_do_not_spin(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, num_threads: int | None
+) -> None:
+    spy = SessionOptionsSpy(monkeypatch)
+    OnnxBackend.load(load_bundle(tiny_bundle), num_threads=num_threads)
+    assert len(spy.calls) == 2
+    for call in spy.calls:
+        options = call["options"]
+        assert options.intra_op_num_threads == (num_threads or available_threads())
+        assert options.inter_op_num_threads == 1
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+        assert call["providers"] == [("CPUExecutionProvider", {})]
+        assert call["enable_fallback"] == 0
+
+
+def test_an_unknown_device_is_refused(tiny_bundle: Path) -> None:
+    device: Any = "tpu"
+    with pytest.raises(DeviceError, match='device is \'tpu\'; it must be "cpu" or "cuda"'):
+        OnnxBackend.load(load_bundle(tiny_bundle), device=device)
+
+
+@pytest.mark.parametrize("num_threads", [0, -1])
+def test_a_number_of_threads_below_one_is_refused(tiny_bundle: Path, num_threads: int) -> None:
+    with pytest.raises(ValueError, match=f"num_threads is {num_threads}; it must be 1 or more"):
+        OnnxBackend.load(load_bundle(tiny_bundle), num_threads=num_threads)
+
+
+class TestCudaNeverFallsBack:
+    """Without a GPU each way in which CUDA can be missing is acted out; none may end in a CPU session."""
+
+    def test_an_onnxruntime_without_cuda(self, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+        with pytest.raises(DeviceError, match=r"no CUDA provider.*kohonen-tokenizer\[gpu\]"):
+            OnnxBackend.load(load_bundle(tiny_bundle), device="cuda")
+
+    def test_a_library_that_is_missing(
+        self, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        self.pretend_cuda_is_built_in(monkeypatch)
+
+        def preload(*, directory: str) -> None:
+            assert directory == ""
+            print("Failed to load libcurand.so.10: cannot open shared object file")
+            print("Please follow the instructions.")
+
+        monkeypatch.setattr(ort, "preload_dlls", preload)
+        with pytest.raises(DeviceError, match=r"\(Failed to load libcurand\.so\.10: .* file\); install"):
+            OnnxBackend.load(load_bundle(tiny_bundle), device="cuda")
+        assert capfd.readouterr().out == ""
+
+    def test_a_provider_that_fails(self, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pretend_cuda_is_built_in(monkeypatch)
+        monkeypatch.setattr(ort, "preload_dlls", lambda *, directory: None)
+
+        def fail(*_: object, providers: list[Any], enable_fallback: int) -> None:
+            assert providers == [("CUDAExecutionProvider", {"use_tf32": "0"})]
+            assert enable_fallback == 0
+            raise RuntimeError("CUDA failure 100: no CUDA-capable device is detected")
+
+        monkeypatch.setattr(ort, "InferenceSession", fail)
+        with pytest.raises(DeviceError, match="no CUDA-capable device is detected"):
+            OnnxBackend.load(load_bundle(tiny_bundle), device="cuda")
+
+    def test_a_session_that_runs_on_the_cpu_instead(
+        self, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.pretend_cuda_is_built_in(monkeypatch)
+        monkeypatch.setattr(ort, "preload_dlls", lambda *, directory: None)
+        real = ort.InferenceSession
+        monkeypatch.setattr(
+            ort,
+            "InferenceSession",
+            lambda graph, options, **_: real(graph, options, providers=["CPUExecutionProvider"]),
+        )
+        with pytest.raises(DeviceError, match="onnxruntime chose CPUExecutionProvider"):
+            OnnxBackend.load(load_bundle(tiny_bundle), device="cuda")
+
+    @staticmethod
+    def pretend_cuda_is_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        )
+
+
+def edited(graph: bytes, edit: Callable[[onnx.GraphProto], None]) -> bytes:
+    model = onnx.load_from_string(graph)
+    edit(model.graph)
+    return bytes(model.SerializeToString())
+
+
+def rename_input(graph: onnx.GraphProto) -> None:
+    graph.input[0].name = graph.node[0].input[0] = "images"
+
+
+def rename_output(graph: onnx.GraphProto) -> None:
+    graph.output[0].name = graph.node[-1].output[0] = "indices_out"
+
+
+def take_floats(graph: onnx.GraphProto) -> None:
+    graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def give_int64(graph: onnx.GraphProto) -> None:
+    graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    graph.node[-1].attribute[0].i = TensorProto.INT64
+
+
+def fix_batch(graph: onnx.GraphProto) -> None:
+    for tensor in (graph.input[0], graph.output[0]):
+        tensor.type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def take_16_pixels(graph: onnx.GraphProto) -> None:
+    graph.input[0].type.tensor_type.shape.dim[1].dim_value = 16
+    graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4
+
+
+def flatten_output(graph: onnx.GraphProto) -> None:
+    graph.initializer.append(numpy_helper.from_array(np.array([-1, 4], dtype=np.int64), "flat"))
+    graph.node[-1].output[0] = "grid"
+    graph.node.append(helper.make_node("Reshape", ["grid", "flat"], ["tokens"]))
+    del graph.output[0].type.tensor_type.shape.dim[2]
+    graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4
+
+
+def add_output(graph: onnx.GraphProto) -> None:
+    graph.output.append(helper.make_tensor_value_info("distances", TensorProto.FLOAT, ["batch", 2, 2, 12]))
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (
+            rename_input,
+            r"input is images tensor\(uint8\) \['batch', 8, 8, 3\], and .* pixels uint8 \[B, 8, 8, 3\]",
+        ),
+        (rename_output, r"output is indices_out .* and the manifest asks for tokens int32 \[B, 2, 2\]"),
+        (take_floats, r"input is pixels tensor\(float\)"),
+        (give_int64, r"output is tokens tensor\(int64\)"),
+        (fix_batch, r"input is pixels tensor\(uint8\) \[1, 8, 8, 3\]"),
+        (take_16_pixels, r"input is pixels tensor\(uint8\) \['batch', 16, 8, 3\]"),
+        (flatten_output, r"output is tokens tensor\(int32\) \['batch', 4\]"),
+        (add_output, r"output is tokens .*, distances tensor\(float\)"),
+    ],
+)
+def test_an_encoder_that_does_not_fit_the_manifest_is_refused(
+    make_bundle: MakeBundle,
+    tiny_files: dict[str, bytes],
+    edit: Callable[[onnx.GraphProto], None],
+    reason: str,
+) -> None:
+    folder = make_bundle(tiny_files | {"encoder.onnx": edited(tiny_files["encoder.onnx"], edit)})
+    with pytest.raises(GraphError, match=rf"^encoder\.onnx: {reason}") as caught:
+        OnnxBackend.load(load_bundle(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_decoder_in_the_place_of_the_encoder_is_refused(
+    make_bundle: MakeBundle, tiny_files: dict[str, bytes]
+) -> None:
+    folder = make_bundle(tiny_files | {"encoder.onnx": tiny_files["decoder.onnx"]})
+    with pytest.raises(GraphError, match=r"^encoder\.onnx: input is tokens"):
+        OnnxBackend.load(load_bundle(folder))
+
+
+def test_a_decoder_of_another_image_size_is_refused(
+    make_bundle: MakeBundle, tiny_files: dict[str, bytes]
+) -> None:
+    folder = make_bundle(tiny_files, image={"height": 8, "width": 16})
+    with pytest.raises(GraphError, match=r"manifest asks for pixels uint8 \[B, 8, 16, 3\]"):
+        OnnxBackend.load(load_bundle(folder))
+
+
+def test_dimensions_that_a_graph_leaves_open_fit(
+    make_bundle: MakeBundle, tiny_files: dict[str, bytes], tiny_model: Any, random_images: np.ndarray
+) -> None:
+    def leave_open(graph: onnx.GraphProto) -> None:
+        for name, dim in zip("ab", graph.output[0].type.tensor_type.shape.dim[1:3], strict=True):
+            dim.dim_param = name
+
+    folder = make_bundle(tiny_files | {"encoder.onnx": edited(tiny_files["encoder.onnx"], leave_open)})
+    tokens = OnnxBackend.load(load_bundle(folder)).encode(random_images)
+    np.testing.assert_array_equal(tokens, tiny_model.encode(random_images))
+
+
+def reshape_at_run_time(graph: onnx.GraphProto, *, after: int, shape: list[int]) -> None:
+    """Reshape what node `after` gives to `shape` plus the darkest pixel, known to none before the run."""
+    node, name = helper.make_node, graph.node[after].output[0]
+    graph.initializer.append(numpy_helper.from_array(np.array(shape, dtype=np.int64), "shape"))
+    graph.node[after].output[0] = "before"
+    for offset, extra in enumerate(
+        (
+            node("Cast", ["pixels"], ["numbers"], to=TensorProto.INT64),
+            node("ReduceMin", ["numbers"], ["darkest"], keepdims=0),
+            node("Add", ["shape", "darkest"], ["computed"]),
+            node("Reshape", ["before", "computed"], [name]),
+        )
+    ):
+        graph.node.insert(after + 1 + offset, extra)
+
+
+def test_a_graph_that_computes_another_shape_than_it_declares_is_refused(
+    make_bundle: MakeBundle, tiny_files: dict[str, bytes]
+) -> None:
+    last = len(onnx.load_from_string(tiny_files["encoder.onnx"]).graph.node) - 1
+    graph = edited(
+        tiny_files["encoder.onnx"], lambda graph: reshape_at_run_time(graph, after=last, shape=[0, 1, 4])
+    )
+    with pytest.raises(GraphError, match=r"^encoder\.onnx: output is \[2, 1, 4\] for a batch of 2"):
+        OnnxBackend.load(load_bundle(make_bundle(tiny_files | {"encoder.onnx": graph})))
+
+
+def test_a_graph_that_only_declares_its_batch_open_is_refused(
+    make_bundle: MakeBundle, tiny_files: dict[str, bytes]
+) -> None:
+    graph = edited(
+        tiny_files["encoder.onnx"], lambda graph: reshape_at_run_time(graph, after=0, shape=[1, 8, 8, 3])
+    )
+    with pytest.raises(GraphError, match=r"^encoder\.onnx does not run on a batch of 2"):
+        OnnxBackend.load(load_bundle(make_bundle(tiny_files | {"encoder.onnx": graph})))
+
+
+@pytest.mark.parametrize("graph", [b"", b"not a graph", b"\x08\x0a"])
+def test_what_is_no_graph_is_refused(
+    make_bundle: MakeBundle,
+    tiny_files: dict[str, bytes],
+    graph: bytes,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    folder = make_bundle(tiny_files | {"decoder.onnx": graph})
+    with pytest.raises(GraphError, match=r"^decoder\.onnx does not load") as caught:
+        OnnxBackend.load(load_bundle(folder))
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_weights_outside_the_verified_file_are_not_read(
+    make_bundle: MakeBundle, tiny_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def move_out(graph: onnx.GraphProto) -> None:
+        (vectors,) = (tensor for tensor in graph.initializer if tensor.name == "vectors")
+        vectors.ClearField("raw_data")
+        vectors.data_location = TensorProto.EXTERNAL
+        vectors.external_data.add(key="location", value="weights.bin")
+
+    folder = make_bundle(tiny_files | {"decoder.onnx": edited(tiny_files["decoder.onnx"], move_out)})
+    (folder / "weights.bin").write_bytes(b"\0" * 12 * 3 * 4)
+    monkeypatch.chdir(folder)
+    with pytest.raises(GraphError, match=r"^decoder\.onnx does not load"):
+        OnnxBackend.load(load_bundle(folder))
