@@ -85,12 +85,13 @@ def comparison_images(checkpoint: Checkpoint, *, data: Path | None) -> Tensor:
 def summary(exported: ExportedBundle) -> str:
     """What was written and how well it agrees with the checkpoint, for a terminal."""
     parity = exported.parity
+    batches = ", ".join(map(str, parity.batches))
     lines = [
         f"{exported.folder}",
         *(f"  {name:<24} {record.bytes:>12,} bytes" for name, record in exported.manifest.files.items()),
         f"{exported.archive}",
         f"  {'all of them':<24} {exported.archive.stat().st_size:>12,} bytes",
-        f"parity with the checkpoint, {', '.join(parity.formats)}, batches of {', '.join(map(str, parity.batches))}:",
+        f"parity with the checkpoint, {', '.join(parity.formats)}, batches of {batches}:",
         f"  {parity.equal_share:.4%} of {parity.num_tokens:,} tokens equal "
         f"({parity.num_inside_margin} inside the top-2 margin of {parity.top2_margin})",
         f"  pixels within {parity.max_pixel_difference} of 255",
