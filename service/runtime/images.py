@@ -93,7 +93,7 @@ def fit(image: Pixels, *, height: int, width: int, resize: Resize = "crop") -> P
         )
     box_height, box_width = float(source_height), float(source_width)
     if resize == "crop":
-        # Cropping first, to fractions of a pixel, and scaling then is one resampling instead of two.
+        # A box in fractions of a pixel: to scale first and cut whole pixels then would move the center.
         scale = max(height / source_height, width / source_width)
         box_height, box_width = min(box_height, height / scale), min(box_width, width / scale)
     top, left = (source_height - box_height) / 2, (source_width - box_width) / 2

@@ -109,8 +109,8 @@ def _session_options(num_threads: int) -> ort.SessionOptions:
     options.inter_op_num_threads = 1
     # A spinning pool answers a little sooner and takes its CPUs from everything else while idle.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # A graph may name other files as its weights, which nobody has hashed, and onnxruntime would look for them
-    # in the working directory. Below a path that is no folder it finds none.
+    # A graph may keep weights in other files, which nobody has hashed, and onnxruntime would look for them in
+    # the working directory. Below a path that is no folder it finds none.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     # What goes wrong is raised as an error; the log would say it a second time.
     options.log_severity_level = _LOG_FATAL
