@@ -1,0 +1,257 @@
+"""encode, decode, inspect and serve on the tiny bundle, through the command's own entry."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kohonen_tokenizer.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command: its status, stdout and stderr."""
+
+    def call(*args: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main([str(arg) for arg in args])
+        out, err = capsys.readouterr()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code, out, err
+
+    return call
+
+
+@pytest.fixture
+def image_files(tmp_path: Path, random_images: np.ndarray) -> list[Path]:
+    """Three PNG files of 8 x 8."""
+    paths = [tmp_path / f"{name}.png" for name in "abc"]
+    for path, image in zip(paths, random_images, strict=False):
+        Image.fromarray(image).save(path)
+    return paths
+
+
+@pytest.fixture
+def expected(tiny_model: Any, random_images: np.ndarray) -> np.ndarray:
+    """The tokens of `image_files`."""
+    tokens: np.ndarray = tiny_model.encode(random_images[:3])
+    return tokens
+
+
+def test_encode_prints_json(
+    run: Run, tiny_bundle: Path, image_files: list[Path], expected: np.ndarray
+) -> None:
+    status, out, err = run("encode", *image_files, "--bundle", tiny_bundle)
+    assert (status, err) == (0, "")
+    reply = json.loads(out)
+    assert reply["tokens"] == expected.tolist()
+    assert reply["model"] == "tiny-colors"
+    assert (
+        reply["codebook_hash"]
+        == json.loads((tiny_bundle / "manifest.json").read_bytes())["levels"][0]["codebook_sha256"]
+    )
+
+
+def test_encode_writes_npy_and_decode_reads_it(
+    run: Run,
+    tmp_path: Path,
+    tiny_bundle: Path,
+    tiny_model: Any,
+    image_files: list[Path],
+    expected: np.ndarray,
+) -> None:
+    tokens = tmp_path / "tokens.npy"
+    assert run("encode", *image_files, "--bundle", tiny_bundle, "--output", tokens) == (0, "", "")
+    loaded = np.load(tokens)
+    assert loaded.dtype == np.int32
+    np.testing.assert_array_equal(loaded, expected)
+
+    folder = tmp_path / "new" / "images"
+    assert run("decode", tokens, "--bundle", tiny_bundle, "--output", folder) == (0, "", "")
+    assert sorted(path.name for path in folder.iterdir()) == ["00000.png", "00001.png", "00002.png"]
+    for path, image in zip(sorted(folder.iterdir()), tiny_model.decode(expected), strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), image)
+
+
+def test_decode_reads_what_encode_prints(
+    run: Run,
+    tmp_path: Path,
+    tiny_bundle: Path,
+    tiny_model: Any,
+    image_files: list[Path],
+    expected: np.ndarray,
+) -> None:
+    tokens = tmp_path / "tokens.json"
+    tokens.write_text(run("encode", image_files[0], "--bundle", tiny_bundle)[1])
+    assert run("decode", tokens, "--bundle", tiny_bundle, "--output", tmp_path / "out.png") == (0, "", "")
+    image = np.asarray(Image.open(tmp_path / "out.png"))
+    np.testing.assert_array_equal(image, tiny_model.decode(expected[:1])[0])
+
+
+def test_the_bundle_may_come_from_the_environment(
+    run: Run, tiny_bundle: Path, image_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOHONEN_BUNDLE", str(tiny_bundle))
+    assert run("encode", image_files[0])[0] == 0
+
+
+def test_resize_says_what_happens_to_other_sizes(run: Run, tmp_path: Path, tiny_bundle: Path) -> None:
+    # Red, green and blue side by side; the crop keeps the green third, the squash all of them.
+    path = tmp_path / "wide.png"
+    colors = np.repeat([[[255, 0, 0]] * 32 + [[0, 255, 0]] * 32 + [[0, 0, 255]] * 32], 32, axis=0)
+    Image.fromarray(colors.astype(np.uint8)).save(path)
+
+    def tokens(resize: str) -> list[list[list[int]]]:
+        loaded: list[list[list[int]]] = json.loads(
+            run("encode", path, "--bundle", tiny_bundle, "--resize", resize)[1]
+        )["tokens"]
+        return loaded
+
+    # Green is code 8 at (0, 2); half red and half green or blue are others.
+    assert tokens("crop") == [[[8, 8], [8, 8]]]
+    assert tokens("squash") != tokens("crop")
+    status, out, err = run("encode", path, "--bundle", tiny_bundle, "--resize", "strict")
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: {path}: the image is 96 x 32, and this model takes 8 x 8")
+
+
+def test_one_bad_image_is_named_and_nothing_is_written(
+    run: Run, tmp_path: Path, tiny_bundle: Path, image_files: list[Path]
+) -> None:
+    image_files[1].write_bytes(image_files[1].read_bytes()[:50])
+    output = tmp_path / "tokens.npy"
+    status, out, err = run("encode", *image_files, "--bundle", tiny_bundle, "--output", output)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: {image_files[1]}: the PNG image does not decode")
+    assert err.count("\n") == 1
+    assert not output.exists()
+
+
+def test_an_image_that_is_not_there(run: Run, tmp_path: Path, tiny_bundle: Path) -> None:
+    status, _, err = run("encode", tmp_path / "no.png", "--bundle", tiny_bundle)
+    assert (status, err) == (2, f"error: {tmp_path / 'no.png'}: No such file or directory\n")
+
+
+def test_tokens_go_to_npy_only(run: Run, tmp_path: Path, tiny_bundle: Path, image_files: list[Path]) -> None:
+    status, _, err = run("encode", image_files[0], "--bundle", tiny_bundle, "--output", tmp_path / "t.csv")
+    assert status == 2
+    assert "must end in .npy" in err
+    assert not (tmp_path / "t.csv").exists()
+
+
+def test_many_images_do_not_go_to_one_file(
+    run: Run, tmp_path: Path, tiny_bundle: Path, expected: np.ndarray
+) -> None:
+    np.save(tmp_path / "tokens.npy", expected)
+    output = tmp_path / "out.png"
+    status, _, err = run("decode", tmp_path / "tokens.npy", "--bundle", tiny_bundle, "--output", output)
+    assert status == 2
+    assert "holds one image and there are 3; give a folder" in err
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("t.json", b'{"tokens": [[[0, 1], [2, 12]]]}', "token 12 at [0, 1, 1] is outside 0 to 11"),
+        ("t.json", b'{"tokens": [[[0, 1], [2, 0.5]]]}', "tokens are float64 [1, 2, 2]"),
+        ("t.json", b'{"tokens": [[[0, 1], [2]]]}', "does not read as .json"),
+        ("t.json", b'{"tokens": [[[0, 1]]]}', "tokens are int64 [1, 1, 2]"),
+        ("t.json", b'{"tokens": []}', "tokens are float64 [0]"),
+        ("t.json", b"[[[0, 1], [2, 3]]]", 'has no list "tokens"'),
+        ("t.json", b"{", "does not read as .json"),
+        (
+            "t.json",
+            b'{"tokens": [[[0, 1], [2, 3]]], "codebook_hash": "ff"}',
+            "of codebook ff, and this bundle has",
+        ),
+        ("t.npy", b"", "does not read as .npy"),
+        ("t.npy", b"not npy", "does not read as .npy"),
+        ("t.csv", b"0,1", "ends in '.csv'; give a .npy or .json file"),
+    ],
+)
+def test_tokens_that_do_not_decode(
+    run: Run, tmp_path: Path, tiny_bundle: Path, name: str, content: bytes, reason: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    status, out, err = run("decode", tmp_path / name, "--bundle", tiny_bundle, "--output", tmp_path / "o.png")
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: {tmp_path / name}: ")
+    assert reason in err
+    assert err.count("\n") == 1
+
+
+def test_a_pickle_is_not_opened(run: Run, tmp_path: Path, tiny_bundle: Path) -> None:
+    np.save(tmp_path / "t.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    status, _, err = run(
+        "decode", tmp_path / "t.npy", "--bundle", tiny_bundle, "--output", tmp_path / "o.png"
+    )
+    assert status == 2
+    assert "does not read as .npy" in err
+
+
+def test_inspect_says_what_is_in_a_bundle(run: Run, tiny_bundle: Path) -> None:
+    status, out, err = run("inspect", tiny_bundle)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert "name           tiny-colors" in lines
+    assert "image          8 x 8 x 3 (height x width x channels)" in lines
+    assert "level          tokens: 2 x 2 tokens an image" in lines
+    assert "codebook       12 codes of 3 numbers on a 3 x 4 map" in lines
+    assert "metric         psnr 20.5" in lines
+    verified = [line for line in lines if line.startswith("file ") and line.endswith(", verified")]
+    assert len(verified) == 3
+
+
+def test_inspect_shows_nested_metrics_by_dotted_name(
+    run: Run, make_bundle: Callable[..., Path], tiny_files: dict[str, bytes]
+) -> None:
+    metrics = {"test": {"psnr": 24.5, "by_offset": [1, 2]}, "images": 10}
+    lines = run("inspect", make_bundle(tiny_files, metrics=metrics))[1].splitlines()
+    assert [line for line in lines if line.startswith("metric")] == [
+        "metric         test.psnr 24.5",
+        "metric         images 10",
+    ]
+
+
+def test_inspect_as_json_is_the_manifest(run: Run, tiny_bundle: Path) -> None:
+    status, out, _ = run("inspect", tiny_bundle, "--json")
+    assert status == 0
+    assert out.encode() == (tiny_bundle / "manifest.json").read_bytes()
+
+
+@pytest.mark.parametrize("command", ["inspect", "encode"])
+def test_a_damaged_bundle_is_named_with_what_is_wrong_in_it(
+    run: Run, make_bundle: Callable[..., Path], tiny_files: dict[str, bytes], command: str
+) -> None:
+    folder = make_bundle(tiny_files)
+    (folder / "decoder.onnx").write_bytes(b"damaged")
+    args = [folder] if command == "inspect" else ["x.png", "--bundle", folder]
+    status, out, err = run(command, *args)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: {folder}: decoder.onnx has 7 bytes, and the manifest says ")
+
+
+def test_serve_takes_options_before_the_environment(
+    run: Run, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[Any] = []
+    monkeypatch.setattr("kohonen_tokenizer.service.http.server.run", served.append)
+    monkeypatch.setenv("KOHONEN_PORT", "9000")
+    monkeypatch.setenv("KOHONEN_HOST", "::1")
+    assert run("serve", "--bundle", tiny_bundle, "--port", "9001") == (0, "", "")
+    (settings,) = served
+    assert settings.bundle == tiny_bundle
+    assert (settings.host, settings.port, settings.device) == ("::1", 9001, "cpu")
+
+
+def test_serve_refuses_a_value_outside_its_limits(run: Run, tiny_bundle: Path) -> None:
+    status, _, err = run("serve", "--bundle", tiny_bundle, "--port", "70000")
+    assert status == 2
+    assert err.startswith("error: setting port (KOHONEN_PORT) is 70000")
