@@ -78,7 +78,7 @@ def encode(
 ) -> None:
     """Turn images into grids of tokens.
 
-    Example: kohonen-tokenizer encode a.jpg b.png --bundle my-bundle --output tokens.npy
+    Example: kohonen-tokenizer encode a.jpg --bundle my-bundle --output tokens.npy
     """
     if output is not None and output.suffix != ".npy":
         raise ParameterError(f"--output {output} must end in .npy; without --output JSON goes to stdout")
@@ -111,7 +111,7 @@ def decode(
 ) -> None:
     """Turn grids of tokens back into PNG images.
 
-    Example: kohonen-tokenizer decode tokens.npy --bundle my-bundle --output images
+    Example: kohonen-tokenizer decode tokens.npy --bundle my-bundle --output out
     """
     tokenizer = _load(bundle, device=device)
     with _naming(tokens):
