@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 BASE_PYTHON = Path(
-    os.environ.get("KOHONEN_BASE_PYTHON") or Path(__file__).parents[2] / ".venv-serve" / "bin" / "python"
+    os.environ.get("TEST_BASE_PYTHON") or Path(__file__).parents[2] / ".venv-serve" / "bin" / "python"
 )
 
 pytestmark = pytest.mark.skipif(
