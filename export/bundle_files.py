@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from kohonen_tokenizer.atomic_file import sync
 from kohonen_tokenizer.service.errors import TokenizerError
 from kohonen_tokenizer.service.runtime.manifest import MANIFEST_FILE, Manifest
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
@@ -59,7 +59,7 @@ def write_bundle(files: Mapping[str, bytes], folder: Path, *, manifest: Manifest
                 _load_as_the_service(path)
             _replace_folder(folder, by=temporary / "new", old=temporary / "old")
             (temporary / "new.zip").replace(archive_path(folder))
-            _sync(folder.parent)
+            sync(folder.parent)
     except OSError as error:
         raise TargetError(
             f"{folder}: cannot be written ({error.strerror}); name a folder that can, with room on its disk"
@@ -92,8 +92,8 @@ def _write_folder(content: Mapping[str, bytes], folder: Path) -> None:
     folder.mkdir()
     for name, data in content.items():
         (folder / name).write_bytes(data)
-        _sync(folder / name)
-    _sync(folder)
+        sync(folder / name)
+    sync(folder)
 
 
 def _write_archive(content: Mapping[str, bytes], path: Path) -> None:
@@ -104,12 +104,4 @@ def _write_archive(content: Mapping[str, bytes], path: Path) -> None:
             entry.create_system = UNIX
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, data)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path)

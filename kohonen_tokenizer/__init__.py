@@ -1,7 +1,10 @@
 """Kohonen tokenizer: images to grids of map-ordered tokens and back."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .service.runtime.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
 __all__ = ["Tokenizer", "__version__"]

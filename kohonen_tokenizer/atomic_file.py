@@ -15,8 +15,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         with temporary.open("xb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        sync(temporary)
         temporary.replace(path)
     except OSError as error:
         error.filename = str(path)  # the name that the caller knows
@@ -24,3 +23,12 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:
         if temporary.exists():
             temporary.unlink()
+
+
+def sync(path: Path) -> None:
+    """Have the system put the file or folder `path` on the disk: a rename after that outlives a crash."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The command as a whole: it lists without loading, loads what is called, and is short about user errors."""
+"""The command as a whole: it lists without loading, loads what is called, reports user errors in a line."""
 
 import importlib
 import subprocess

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+
+from kohonen_tokenizer.atomic_file import sync
 
 from .build import build_model
 from .config import RunConfig
@@ -97,7 +98,7 @@ def save_checkpoint(
     weights = save({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()})
     _write(partial / WEIGHTS, weights)
     torch.save({"optimizer": optimizer.state_dict(), "rng": torch.get_rng_state()}, partial / OPTIMIZER)
-    _sync(partial / OPTIMIZER)
+    sync(partial / OPTIMIZER)
     description = {
         "format_version": FORMAT_VERSION,
         "step": step,
@@ -109,7 +110,7 @@ def save_checkpoint(
     _write(partial / DESCRIPTION, json.dumps(description, indent=2).encode())
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
-    _sync(folder)
+    sync(folder)
     return target
 
 
@@ -161,12 +162,4 @@ def _sha256(data: bytes) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path)

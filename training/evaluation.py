@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from .checkpoint import Checkpoint
 from .image_quality import peak_signal_to_noise, structural_similarity
-from .topology import codebook_usage, map_quality, trustworthiness
+from .topology import CodebookUsage, MapQuality, codebook_usage, map_quality, trustworthiness
 
 MAX_OFFSET = 4
 """Tokens are moved over the map by up to this many nodes along each axis."""
@@ -51,26 +51,11 @@ class Evaluation:
     ssim: float
     """Mean over images."""
 
-    perplexity: float
-    """exp of the entropy of the code usage over all images, 1 to K."""
+    usage: CodebookUsage
+    """Perplexity and used share of the codes over all images."""
 
-    used_share: float
-    """Share of the codes that occur."""
-
-    quantization_error: float
-    """Mean Euclidean distance of a latent vector to its code."""
-
-    topographic_error_8: float
-    """Share of latent vectors whose two nearest codes are not among the eight neighbors of each other."""
-
-    topographic_error_8_null: float
-    """The same, expected for a random order of the codes."""
-
-    topographic_error_4: float
-    """As above for the four nearest nodes."""
-
-    topographic_error_4_null: float
-    """The same, expected for a random order of the codes."""
+    map: MapQuality
+    """Quantization error and topographic errors over all latent vectors, beside their nulls."""
 
     trustworthiness: float
     """Of the map as an embedding of the codebook, 10 neighbors; 0.5 is near chance, 1 perfect."""
@@ -105,8 +90,6 @@ def evaluate(
         latents.append(encoded.permute(0, 2, 3, 1).reshape(-1, encoded.shape[1]).cpu())
         indices.append(chosen.cpu())
     codebook, coordinates = quantizer.codebook.cpu(), quantizer.grid.coordinates()
-    quality = map_quality(torch.cat(latents), codebook, coordinates)
-    usage = codebook_usage(torch.cat(indices), codebook_size=quantizer.grid.size)
     trust_neighbors = min(TRUST_NEIGHBORS, (quantizer.grid.size - 1) // 2)
     return Evaluation(
         checkpoint_sha256=checkpoint.weights_sha256,
@@ -117,13 +100,8 @@ def evaluate(
         loss=squared_error / pixels.numel(),
         psnr=psnr_sums[0] / len(pixels),
         ssim=ssim_sum / len(pixels),
-        perplexity=usage.perplexity,
-        used_share=usage.used_share,
-        quantization_error=quality.quantization_error,
-        topographic_error_8=quality.topographic_error_8,
-        topographic_error_8_null=quality.topographic_error_8_null,
-        topographic_error_4=quality.topographic_error_4,
-        topographic_error_4_null=quality.topographic_error_4_null,
+        usage=codebook_usage(torch.cat(indices), codebook_size=quantizer.grid.size),
+        map=map_quality(torch.cat(latents), codebook, coordinates),
         trustworthiness=trustworthiness(codebook, coordinates, num_neighbors=trust_neighbors),
         psnr_by_offset=tuple(total / len(pixels) for total in psnr_sums),
     )

@@ -22,13 +22,13 @@ def as_table(evaluation: Evaluation) -> str:
         "loss": f"{evaluation.loss * 1e3:.1f}e-3 (mean squared error, normalized images)",
         "PSNR": f"{evaluation.psnr:.2f} dB",
         "SSIM": f"{evaluation.ssim:.4f}",
-        "perplexity": f"{evaluation.perplexity:.1f}",
-        "codes used": f"{evaluation.used_share:.1%}",
-        "quantization error": f"{evaluation.quantization_error:.4f}",
-        "topographic error, 8": f"{evaluation.topographic_error_8:.3f} (random order: "
-        f"{evaluation.topographic_error_8_null:.3f})",
-        "topographic error, 4": f"{evaluation.topographic_error_4:.3f} (random order: "
-        f"{evaluation.topographic_error_4_null:.3f})",
+        "perplexity": f"{evaluation.usage.perplexity:.1f}",
+        "codes used": f"{evaluation.usage.used_share:.1%}",
+        "quantization error": f"{evaluation.map.quantization_error:.4f}",
+        "topographic error, 8": f"{evaluation.map.topographic_error_8:.3f} (random order: "
+        f"{evaluation.map.topographic_error_8_null:.3f})",
+        "topographic error, 4": f"{evaluation.map.topographic_error_4:.3f} (random order: "
+        f"{evaluation.map.topographic_error_4_null:.3f})",
         "trustworthiness": f"{evaluation.trustworthiness:.4f}",
         "PSNR by map offset": f"{by_offset} dB",
     }

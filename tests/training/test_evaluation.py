@@ -52,10 +52,10 @@ def test_figures_equal_those_computed_one_by_one(evaluated):
     assert len(evaluation.psnr_by_offset) == 3, "a 4 by 8 map has room for offsets up to 2"
     vectors = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
     coordinates = model.quantizer.grid.coordinates()
-    assert evaluation.topographic_error_8 == pytest.approx(
+    assert evaluation.map.topographic_error_8 == pytest.approx(
         topographic_error(vectors, model.quantizer.codebook, coordinates, connectivity=8), abs=0.01
     )
-    assert evaluation.used_share == len(indices.unique()) / 32
+    assert evaluation.usage.used_share == len(indices.unique()) / 32
 
 
 def test_reports_hold_every_figure(evaluated):
