@@ -68,7 +68,8 @@ class _FolderFiles:
             raise _missing(name)
         try:
             with path.open("rb") as file:
-                return file.read(max_bytes + 1)
+                # No more than there is: Python reserves what it is asked to read before it reads.
+                return file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
         except OSError as error:
             raise _unreadable(name, error.strerror or type(error).__name__) from None
 
@@ -82,6 +83,13 @@ class _ZipFiles:
         repeated = [name for name, count in names.items() if count > 1]
         if repeated:
             raise BundleFileError(f"the .zip holds {repeated[0]!r} more than once; zip the bundle again")
+        # zipfile unpacks bzip2 and LZMA without a bound on what comes out.
+        methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        odd = [entry.filename for entry in archive.infolist() if entry.compress_type not in methods]
+        if odd:
+            raise BundleFileError(
+                f"the .zip compresses {odd[0]!r} by another method than deflate; zip the bundle again"
+            )
         nested = [name for name in names if "/" in name or "\\" in name]
         if nested:
             raise BundleFileError(
@@ -94,7 +102,7 @@ class _ZipFiles:
                 return file.read(max_bytes + 1)
         except KeyError:
             raise _missing(name) from None
-        # RuntimeError is how zipfile refuses an encrypted entry, NotImplementedError an unknown compression.
+        # RuntimeError is how zipfile refuses an encrypted entry, NotImplementedError a strongly encrypted.
         except (
             zipfile.BadZipFile,
             zlib.error,

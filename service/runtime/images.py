@@ -31,6 +31,9 @@ Resize = Literal["crop", "squash", "strict"]
 # it, and it rings less at edges than Lanczos.
 _FILTER = Image.Resampling.BICUBIC
 
+# What Pillow multiplies gray samples of 2 and of 4 bits by, to make 8 bits of them.
+_GRAY_SCALES = {"L;2": 85, "L;4": 17}
+
 
 def decode_image(data: bytes, *, max_pixels: int) -> Pixels:
     """Decode a JPEG, PNG or WebP file to RGB: uint8 [H, W, 3].
@@ -45,7 +48,7 @@ def decode_image(data: bytes, *, max_pixels: int) -> Pixels:
             is decoded, so that a small file cannot claim a large memory.
 
     Raises:
-        ImageFormatError: another format.
+        ImageFormatError: another format, or 16-bit color of which one is declared transparent.
         ImagePixelsError: more than `max_pixels`.
         ImageDecodeError: empty, truncated or damaged.
     """
@@ -60,6 +63,7 @@ def decode_image(data: bytes, *, max_pixels: int) -> Pixels:
             f"the image is {image.width} x {image.height}, {num_pixels} pixels, and the limit is "
             f"{max_pixels}; send a smaller image"
         )
+    _widen_transparency(image)
     with _damage_is_an_input_error(reader.format, max_pixels=max_pixels):
         ImageOps.exif_transpose(image, in_place=True)
         return _rgb(image)
@@ -147,6 +151,23 @@ def _damage_is_an_input_error(image_format: str | None, *, max_pixels: int) -> I
         raise ImageDecodeError(
             f"the {image_format} image does not decode ({error}); it is truncated or damaged: send it whole"
         ) from None
+
+
+def _widen_transparency(image: ImageFile) -> None:
+    """Bring the one color that a PNG declares transparent to the 8 bits of the pixels.
+
+    Pillow widens or cuts the pixels to 8 bits but keeps that color as the file has it: it would match others.
+    """
+    if "transparency" not in image.info or not image.tile:
+        return
+    stored_as = image.tile[0].args
+    if stored_as in _GRAY_SCALES:
+        image.info["transparency"] *= _GRAY_SCALES[stored_as]
+    elif stored_as == "RGB;16B":
+        raise ImageFormatError(
+            "the PNG has 16-bit color and declares one color transparent, which cannot be found in 8 bits; "
+            "save it with an alpha channel or with 8-bit color"
+        )
 
 
 def _rgb(image: Image.Image) -> Pixels:

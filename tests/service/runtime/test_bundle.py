@@ -2,6 +2,7 @@ import io
 import json
 import os
 import shutil
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,9 +27,9 @@ def folder(make_bundle: MakeBundle, tiny_files: dict[str, bytes]) -> Path:
     return make_bundle(tiny_files)
 
 
-def zipped(folder: Path, *, prefix: str = "") -> Path:
+def zipped(folder: Path, *, prefix: str = "", method: int = zipfile.ZIP_DEFLATED) -> Path:
     path = folder.with_suffix(".zip")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", method) as archive:
         for file in sorted(folder.iterdir()):
             archive.writestr(prefix + file.name, file.read_bytes())
     return path
@@ -145,6 +146,19 @@ def test_more_bytes_than_a_bundle_may_have_are_refused_unread(folder: Path) -> N
         load_bundle(folder)
 
 
+def test_a_short_file_takes_little_memory_however_long_its_manifest_says(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["files"]["encoder.onnx"]["bytes"] = 8 * 2**30
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BundleFileError, match=r"^encoder\.onnx has \d+ bytes, and the manifest says 858"):
+            load_bundle(folder)
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
+
+
 def test_exactly_one_level_is_served(
     make_bundle: MakeBundle, tiny_files: dict[str, bytes], tiny_bundle: Path
 ) -> None:
@@ -184,6 +198,16 @@ def test_a_zip_that_unpacks_to_far_more_than_it_says_is_not_unpacked(folder: Pat
             archive.writestr(name, b"\0" * 2**26)
     with pytest.raises(BundleFileError, match=r"^encoder\.onnx has more than \d+ bytes"):
         load_bundle(path)
+
+
+def test_a_stored_zip_is_read(folder: Path) -> None:
+    assert load_bundle(zipped(folder, method=zipfile.ZIP_STORED)).manifest.name == "tiny-colors"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_of_another_compression_is_refused(folder: Path, method: int) -> None:
+    with pytest.raises(BundleFileError, match=r"'codebook\.safetensors' by another method than deflate"):
+        load_bundle(zipped(folder, method=method))
 
 
 def test_a_damaged_zip_entry_is_refused(folder: Path) -> None:

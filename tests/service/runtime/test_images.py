@@ -118,21 +118,26 @@ class TestFormats:
             assert decode(data)[0, 0].tolist() == [255, 0, 0]
 
 
-def png_of_16_bit_color(samples: np.ndarray) -> bytes:
-    """A PNG, written by hand because Pillow does not write this kind, of uint16 [H, W, 3]."""
+def png_by_hand(rows: list[bytes], *, width: int, bits: int, color: bool, transparent: bytes = b"") -> bytes:
+    """A PNG of a kind that Pillow reads and does not write, from its packed rows and its tRNS chunk."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    height, width, _ = samples.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    header = struct.pack(">IIBBBBB", width, len(rows), bits, 2 if color else 0, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
+        + (chunk(b"tRNS", transparent) if transparent else b"")
+        + chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
         + chunk(b"IEND", b"")
     )
+
+
+def png_of_16_bit_color(samples: np.ndarray, *, transparent: bytes = b"") -> bytes:
+    """A PNG of uint16 [H, W, 3]."""
+    rows = [row.astype(">u2").tobytes() for row in samples]
+    return png_by_hand(rows, width=samples.shape[1], bits=16, color=True, transparent=transparent)
 
 
 class TestTransparency:
@@ -168,6 +173,30 @@ class TestTransparency:
         samples = np.array([[0x1200, 0x1234]], dtype=np.uint16)
         data = file_of(Image.fromarray(samples), "PNG", transparency=0x1234)
         assert decode(data)[0].tolist() == [[0x12] * 3, [255] * 3]
+
+    @pytest.mark.parametrize("bits", [1, 2, 4, 8])
+    def test_one_gray_of_few_bits_declared_transparent(self, bits: int) -> None:
+        # As many of the darkest grays as fill one byte, each in its turn the transparent one.
+        width = 8 // bits
+        grays = [min(value, 2**bits - 1) for value in range(width)]
+        packed = sum(gray << 8 - bits * (place + 1) for place, gray in enumerate(grays))
+        for transparent in set(grays):
+            data = png_by_hand(
+                [bytes([packed])],
+                width=width,
+                bits=bits,
+                color=False,
+                transparent=struct.pack(">H", transparent),
+            )
+            over_white = [255 if gray == transparent else gray * 255 // (2**bits - 1) for gray in grays]
+            assert decode(data)[0, :, 0].tolist() == over_white
+
+    def test_one_16_bit_color_declared_transparent_is_refused(self) -> None:
+        # Only the first is transparent, and in 8 bits the two are one color.
+        samples = np.array([[[0x1201, 0x3402, 0x5603], [0x1204, 0x3405, 0x5606]]], dtype=np.uint16)
+        data = png_of_16_bit_color(samples, transparent=samples[0, 0].astype(">u2").tobytes())
+        with pytest.raises(ImageFormatError, match="16-bit color and declares one color transparent"):
+            decode(data)
 
 
 class TestOrientation:
