@@ -3,6 +3,8 @@ ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS build
 WORKDIR /src
+# The certificates of the base image, to which an operator may have added those of a proxy.
+ENV UV_SYSTEM_CERTS=true
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 RUN sed -n '/^uv==/,/[^\\]$/p' constraints.txt > /tmp/uv.txt \
  && pip install --quiet --no-cache-dir --require-hashes --requirement /tmp/uv.txt
