@@ -1,5 +1,8 @@
 """The service's commands: serve, encode, decode, inspect."""
 
+import json
+import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,15 +10,17 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from pydantic import JsonValue
 
 from kohonen_tokenizer.atomic_file import write_atomically
 
-from .errors import BundleError, InputError, ParameterError
+from .errors import BundleError, InputError, ParameterError, TokensError
+from .http.settings import ENV_PREFIX, Settings, read_settings
 from .runtime.images import Resize, decode_image, encode_png, fit
+from .runtime.manifest import Manifest
 from .runtime.onnx_backend import Device
 from .runtime.tokenizer import Tokenizer
-from .summary import summarize
-from .token_files import read_token_file, tokens_json, write_token_file
+from .token_files import read_token_file, write_token_file
 
 app = typer.Typer(help="Serve a bundle, or use it on files.", no_args_is_help=True)
 
@@ -26,41 +31,61 @@ BundleOption = Annotated[
     Path, typer.Option(envvar="KOHONEN_BUNDLE", help="The bundle: a folder, or a .zip of the same files.")
 ]
 DeviceOption = Annotated[
-    Device, typer.Option(help="Where the model runs. cuda fails where it cannot, and never falls back.")
+    Device,
+    typer.Option(
+        envvar="KOHONEN_DEVICE",
+        help="Where the model runs. cuda fails where it cannot, and never falls back.",
+    ),
+]
+NumThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        envvar="KOHONEN_NUM_THREADS",
+        min=1,
+        max=1024,
+        help="Threads of the model on the CPU; without it, as many as this process may use.",
+    ),
 ]
 
 
-@app.command()
+def _list_settings() -> str:
+    """Every setting of the service: variable, default and meaning."""
+    lines = ["Every setting, as an environment variable and its default; an option above counts more:"]
+    for name, field in Settings.model_fields.items():
+        default = "required" if field.is_required() else "unset" if field.default is None else field.default
+        lines.append(f"{ENV_PREFIX}{name.upper()} ({default})")
+        lines += textwrap.wrap(
+            field.description or "", width=76, initial_indent="    ", subsequent_indent="    "
+        )
+    return "\n".join(lines)
+
+
+@app.command(epilog=_list_settings())
 def serve(
     *,
     bundle: Annotated[
-        Path | None, typer.Option(help="The bundle: a folder, or a .zip of the same files. [KOHONEN_BUNDLE]")
+        Path | None, typer.Option(help="The bundle: a folder, or a .zip of the same files.")
     ] = None,
-    host: Annotated[
-        str | None, typer.Option(help="Address; 0.0.0.0 opens it to the network. [KOHONEN_HOST]")
-    ] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port to listen on. [KOHONEN_PORT]")] = None,
-    device: Annotated[
-        Device | None, typer.Option(help="Where the model runs; never falls back. [KOHONEN_DEVICE]")
-    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address; 0.0.0.0 opens it to the network.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port to listen on.")] = None,
+    device: Annotated[Device | None, typer.Option(help="Where the model runs; never falls back.")] = None,
 ) -> None:
     """Serve a bundle over HTTP until SIGTERM or Ctrl-C.
 
     Example: kohonen-tokenizer serve --bundle my-bundle --port 8000
-
-    What is not given comes from the variable in brackets. Limits are variables only: see the README.
     """
     # Here, so that the other commands start without loading a web framework.
     from .http.server import run
-    from .http.settings import read_settings
 
     given = {"bundle": bundle, "host": host, "port": port, "device": device}
-    run(read_settings({name: value for name, value in given.items() if value is not None}))
+    settings = read_settings({name: value for name, value in given.items() if value is not None})
+    tokenizer = _load(settings.bundle, device=settings.device, num_threads=settings.num_threads)
+    run(settings, tokenizer=tokenizer)
 
 
 @app.command()
 def encode(
-    images: Annotated[list[Path], typer.Argument(help="JPEG, PNG or WebP files.")],
+    images: Annotated[list[Path], typer.Argument(help="JPEG, PNG or WebP files; - reads stdin.")],
     *,
     bundle: BundleOption,
     output: Annotated[
@@ -75,6 +100,7 @@ def encode(
         ),
     ] = "crop",
     device: DeviceOption = "cpu",
+    num_threads: NumThreadsOption = None,
 ) -> None:
     """Turn images into grids of tokens.
 
@@ -82,16 +108,17 @@ def encode(
     """
     if output is not None and output.suffix != ".npy":
         raise ParameterError(f"--output {output} must end in .npy; without --output JSON goes to stdout")
-    tokenizer = _load(bundle, device=device)
+    tokenizer = _load(bundle, device=device, num_threads=num_threads)
     size = tokenizer.manifest.image
     pixels = np.empty((len(images), size.height, size.width, size.channels), dtype=np.uint8)
     for index, path in enumerate(images):
         with _naming(path):
-            image = decode_image(path.read_bytes(), max_pixels=MAX_IMAGE_PIXELS)
+            content = sys.stdin.buffer.read() if path == Path("-") else path.read_bytes()
+            image = decode_image(content, max_pixels=MAX_IMAGE_PIXELS)
             pixels[index] = fit(image, height=size.height, width=size.width, resize=resize)
     tokens = tokenizer.encode(pixels)
     if output is None:
-        typer.echo(tokens_json(tokens, tokenizer=tokenizer))
+        typer.echo(json.dumps({"tokens": tokens.tolist()} | tokenizer.identity))
     else:
         write_token_file(output, tokens)
 
@@ -108,15 +135,22 @@ def decode(
         typer.Option(help="A .png file for one image, or a folder, which is made, for 00000.png and on."),
     ],
     device: DeviceOption = "cpu",
+    num_threads: NumThreadsOption = None,
 ) -> None:
     """Turn grids of tokens back into PNG images.
 
     Example: kohonen-tokenizer decode tokens.npy --bundle my-bundle --output out
     """
-    tokenizer = _load(bundle, device=device)
+    to_one_file = output.suffix.lower() == ".png"
+    if output.suffix and not to_one_file and not output.is_dir():
+        raise ParameterError(f"--output {output} ends in {output.suffix}; give a .png file or a folder")
+    tokenizer = _load(bundle, device=device, num_threads=num_threads)
     with _naming(tokens):
-        images = tokenizer.decode(read_token_file(tokens, tokenizer=tokenizer))
-    if output.suffix == ".png":
+        grids = read_token_file(tokens, tokenizer=tokenizer)
+        if not len(grids):
+            raise TokensError("the file holds no token grids; give at least one")
+        images = tokenizer.decode(grids)
+    if to_one_file:
         if len(images) != 1:
             raise ParameterError(
                 f"--output {output} holds one image and there are {len(images)}; give a folder"
@@ -138,13 +172,16 @@ def inspect(
 
     Example: kohonen-tokenizer inspect my-bundle
     """
-    manifest = _load(bundle, device="cpu").manifest
-    typer.echo(manifest.to_json() if as_json else summarize(manifest), nl=not as_json)
+    manifest = _load(bundle, device="cpu", num_threads=None).manifest
+    if as_json:
+        typer.echo(manifest.to_json(), nl=False)
+    else:
+        typer.echo("\n".join(_summary(manifest)))
 
 
-def _load(bundle: Path, *, device: Device) -> Tokenizer:
+def _load(bundle: Path, *, device: Device, num_threads: int | None) -> Tokenizer:
     try:
-        return Tokenizer.load(bundle, device=device)
+        return Tokenizer.load(bundle, device=device, num_threads=num_threads)
     except BundleError as error:
         raise type(error)(f"{bundle}: {error}") from None
 
@@ -156,3 +193,36 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except InputError as error:
         raise type(error)(f"{path}: {error}") from None
+
+
+def _summary(manifest: Manifest) -> Iterator[str]:
+    """What is in a bundle, one fact a line; its files must have been found to be as `manifest` says."""
+    image, data, checkpoint = manifest.image, manifest.training_data, manifest.checkpoint
+    yield f"name           {manifest.name}"
+    yield f"description    {manifest.description}"
+    yield f"license        {manifest.license}"
+    yield f"created        {manifest.created.isoformat()}"
+    yield f"image          {image.height} x {image.width} x {image.channels} (height x width x channels)"
+    for level in manifest.levels:
+        rows, columns = level.latent_grid
+        map_shape = " x ".join(map(str, level.map_shape))
+        yield f"level          {level.name}: {rows} x {columns} tokens an image"
+        yield f"codebook       {level.codebook_size} codes of {level.code_dim} numbers on a {map_shape} map"
+        yield f"codebook hash  {level.codebook_sha256}"
+    yield f"trained on     {data.name}, {data.num_images} images ({data.license})"
+    yield f"checkpoint     step {checkpoint.step}, sha256 {checkpoint.sha256}"
+    for package, version in sorted(manifest.versions.items()):
+        yield f"made with      {package} {version}"
+    for name, value in _scalars(manifest.metrics):
+        yield f"metric         {name} {value}"
+    for name, record in sorted(manifest.files.items()):
+        yield f"file           {name}: {record.bytes} bytes, sha256 {record.sha256}, verified"
+
+
+def _scalars(metrics: dict[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, JsonValue]]:
+    """The numbers and texts in nested `metrics`, by dotted name; lists are for readers of the JSON."""
+    for key, value in metrics.items():
+        if isinstance(value, dict):
+            yield from _scalars(value, prefix=f"{prefix}{key}.")
+        elif not isinstance(value, list):
+            yield f"{prefix}{key}", value

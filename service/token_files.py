@@ -19,12 +19,6 @@ from .runtime.tokenizer import Tokenizer
 TokenGrids = npt.NDArray[np.integer]
 
 
-def tokens_json(tokens: Tokens, *, tokenizer: Tokenizer) -> str:
-    """`tokens` int32 [B, h, w] and whose they are, as one line of JSON."""
-    identity = {"model": tokenizer.manifest.name, "codebook_hash": tokenizer.codebook.sha256}
-    return json.dumps({"tokens": tokens.tolist()} | identity)
-
-
 def write_token_file(path: Path, tokens: Tokens) -> None:
     """Write `tokens` int32 [B, h, w] to `path` as .npy, whole or not at all."""
     content = io.BytesIO()

@@ -9,7 +9,7 @@ from types import FrameType
 
 import uvicorn
 
-from ..errors import AddressError, BundleError
+from ..errors import AddressError
 from ..runtime.threads import available_threads
 from ..runtime.tokenizer import Tokenizer
 from .app import create_app
@@ -22,16 +22,12 @@ logger = logging.getLogger(__name__)
 BACKLOG = 2048
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then let requests in work finish, and return.
+def run(settings: Settings, *, tokenizer: Tokenizer) -> None:
+    """Serve `tokenizer` until SIGTERM or SIGINT, then let requests in work finish, and return.
 
     Raises:
-        BundleError: the bundle is missing or refused.
-        DeviceError: the device does not work.
         AddressError: the address cannot be listened on.
     """
-    # Before uvicorn starts, so that what is wrong ends in one error instead of a half-started server.
-    tokenizer = _load(settings)
     with listen(settings.host, settings.port) as listener:
         configure_logging(settings.log_level)
         app = create_app(settings, tokenizer=tokenizer)
@@ -59,13 +55,6 @@ def run(settings: Settings) -> None:
         )
         server.run(sockets=[listener])
         logger.info("stopped")
-
-
-def _load(settings: Settings) -> Tokenizer:
-    try:
-        return Tokenizer.load(settings.bundle, device=settings.device, num_threads=settings.num_threads)
-    except BundleError as error:
-        raise type(error)(f"{settings.bundle}: {error.message}") from None
 
 
 def listen(host: str, port: int) -> socket.socket:

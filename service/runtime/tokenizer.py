@@ -55,6 +55,11 @@ class Tokenizer:
         bundle = load_bundle(path)
         return cls(bundle, backend=OnnxBackend.load(bundle, device=device, num_threads=num_threads))
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """Which model speaks: it goes with the tokens wherever they go."""
+        return {"model": self.manifest.name, "codebook_hash": self.codebook.sha256}
+
     def encode(self, images: Pixels) -> Tokens:
         """Tokens of `images` uint8 [B, H, W, 3] of the model's size: int32 [B, h, w], each 0 to K - 1.
 

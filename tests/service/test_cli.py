@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from kohonen_tokenizer.cli import main
+from kohonen_tokenizer.service.http.settings import Settings
+from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -101,6 +103,47 @@ def test_the_bundle_may_come_from_the_environment(
     assert run("encode", image_files[0])[0] == 0
 
 
+def test_an_image_may_come_from_stdin(
+    run: Run,
+    tiny_bundle: Path,
+    image_files: list[Path],
+    expected: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with image_files[1].open() as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        out = run("encode", image_files[0], "-", "--bundle", tiny_bundle)[1]
+    assert json.loads(out)["tokens"] == expected[:2].tolist()
+
+
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_device_and_threads_may_come_from_the_environment(
+    run: Run,
+    tmp_path: Path,
+    tiny_bundle: Path,
+    image_files: list[Path],
+    expected: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    loaded: list[dict[str, Any]] = []
+    load = Tokenizer.load
+
+    def spy(path: Path, **options: Any) -> Tokenizer:
+        loaded.append(options)
+        return load(path, num_threads=1)
+
+    monkeypatch.setattr(Tokenizer, "load", spy)
+    monkeypatch.setenv("KOHONEN_BUNDLE", str(tiny_bundle))
+    monkeypatch.setenv("KOHONEN_DEVICE", "cuda")
+    monkeypatch.setenv("KOHONEN_NUM_THREADS", "3")
+    np.save(tmp_path / "tokens.npy", expected)
+    args = {"encode": [image_files[0]], "decode": [tmp_path / "tokens.npy", "--output", tmp_path / "out"]}
+    assert run(command, *args[command])[0] == 0
+    assert run(command, *args[command], "--device", "cpu", "--num-threads", "2")[0] == 0
+    assert loaded == [{"device": "cuda", "num_threads": 3}, {"device": "cpu", "num_threads": 2}]
+
+
 def test_resize_says_what_happens_to_other_sizes(run: Run, tmp_path: Path, tiny_bundle: Path) -> None:
     # Red, green and blue side by side; the crop keeps the green third, the squash all of them.
     path = tmp_path / "wide.png"
@@ -156,6 +199,31 @@ def test_many_images_do_not_go_to_one_file(
     assert not output.exists()
 
 
+def test_images_go_to_png_only(run: Run, tmp_path: Path, tiny_bundle: Path, expected: np.ndarray) -> None:
+    np.save(tmp_path / "tokens.npy", expected[:1])
+    args = ["decode", tmp_path / "tokens.npy", "--bundle", tiny_bundle, "--output"]
+    assert run(*args, tmp_path / "OUT.PNG") == (0, "", "")
+    assert (tmp_path / "OUT.PNG").is_file()
+    status, _, err = run(*args, tmp_path / "out.jpg")
+    assert (status, err) == (
+        2,
+        f"error: --output {tmp_path / 'out.jpg'} ends in .jpg; give a .png file or a folder\n",
+    )
+    assert not (tmp_path / "out.jpg").exists()
+    (tmp_path / "images.v2").mkdir()
+    assert run(*args, tmp_path / "images.v2") == (0, "", "")
+    assert (tmp_path / "images.v2" / "00000.png").is_file()
+
+
+def test_no_grids_make_no_folder(run: Run, tmp_path: Path, tiny_bundle: Path, expected: np.ndarray) -> None:
+    np.save(tmp_path / "tokens.npy", expected[:0])
+    output = tmp_path / "out"
+    status, _, err = run("decode", tmp_path / "tokens.npy", "--bundle", tiny_bundle, "--output", output)
+    assert status == 2
+    assert "no token grids" in err
+    assert not output.exists()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
@@ -163,7 +231,7 @@ def test_many_images_do_not_go_to_one_file(
         ("t.json", b'{"tokens": [[[0, 1], [2, 0.5]]]}', "tokens are float64 [1, 2, 2]"),
         ("t.json", b'{"tokens": [[[0, 1], [2]]]}', "does not read as .json"),
         ("t.json", b'{"tokens": [[[0, 1]]]}', "tokens are int64 [1, 1, 2]"),
-        ("t.json", b'{"tokens": []}', "tokens are float64 [0]"),
+        ("t.json", b'{"tokens": []}', "no token grids"),
         ("t.json", b"[[[0, 1], [2, 3]]]", 'has no list "tokens"'),
         ("t.json", b"{", "does not read as .json"),
         (
@@ -241,14 +309,26 @@ def test_a_damaged_bundle_is_named_with_what_is_wrong_in_it(
 def test_serve_takes_options_before_the_environment(
     run: Run, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served: list[Any] = []
-    monkeypatch.setattr("kohonen_tokenizer.service.http.server.run", served.append)
+    served: list[tuple[Any, Tokenizer]] = []
+    monkeypatch.setattr(
+        "kohonen_tokenizer.service.http.server.run",
+        lambda settings, *, tokenizer: served.append((settings, tokenizer)),
+    )
     monkeypatch.setenv("KOHONEN_PORT", "9000")
     monkeypatch.setenv("KOHONEN_HOST", "::1")
     assert run("serve", "--bundle", tiny_bundle, "--port", "9001") == (0, "", "")
-    (settings,) = served
-    assert settings.bundle == tiny_bundle
+    ((settings, tokenizer),) = served
+    assert tokenizer.manifest.name == "tiny-colors"
     assert (settings.host, settings.port, settings.device) == ("::1", 9001, "cpu")
+
+
+def test_the_help_of_serve_lists_every_setting_with_its_default(run: Run) -> None:
+    status, out, _ = run("serve", "--help")
+    assert status == 0
+    text = " ".join(out.split())
+    for name, field in Settings.model_fields.items():
+        default = "required" if name == "bundle" else field.default or "unset"
+        assert f"KOHONEN_{name.upper()} ({default}) {field.description}" in text
 
 
 def test_serve_refuses_a_value_outside_its_limits(run: Run, tiny_bundle: Path) -> None:
