@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import onnx
-import onnxruntime
 import onnxscript.optimizer
 import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
+
+from kohonen_tokenizer.service.runtime.silent_onnxruntime import onnxruntime
 
 from .graphs import Graph
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
@@ -32,6 +31,7 @@ from kohonen_tokenizer.service.runtime.manifest import (
     codebook_sha256,
     sha256_hex,
 )
+from kohonen_tokenizer.service.runtime.silent_onnxruntime import onnxruntime
 from kohonen_tokenizer.training.checkpoint import Checkpoint
 from kohonen_tokenizer.training.config import RunConfig
 from kohonen_tokenizer.training.model import DOWNSAMPLING

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
-import onnxruntime as ort
 
 from ..errors import DeviceError, GraphError
 from .backend import Pixels, Tokens
 from .bundle import Bundle
+from .silent_onnxruntime import onnxruntime as ort
 from .threads import available_threads
 
 Device = Literal["cpu", "cuda"]

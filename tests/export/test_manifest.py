@@ -5,7 +5,6 @@ import json
 from datetime import UTC, datetime
 
 import onnx
-import onnxruntime
 import pytest
 import torch
 
@@ -19,6 +18,7 @@ from kohonen_tokenizer.export.manifest import (
 )
 from kohonen_tokenizer.export.parity import Parity
 from kohonen_tokenizer.service.runtime.manifest import GraphFiles, Manifest, codebook_sha256, sha256_hex
+from kohonen_tokenizer.service.runtime.silent_onnxruntime import onnxruntime
 
 FILES = {"encoder.onnx": b"e", "decoder.onnx": b"d", "codebook.safetensors": b"c"}
 GRAPHS = {"onnx": GraphFiles(encoder="encoder.onnx", decoder="decoder.onnx")}

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from kohonen_tokenizer.service.errors import DeviceError, GraphError
 from kohonen_tokenizer.service.runtime.bundle import load_bundle
 from kohonen_tokenizer.service.runtime.onnx_backend import OnnxBackend
+from kohonen_tokenizer.service.runtime.silent_onnxruntime import onnxruntime as ort
 from kohonen_tokenizer.service.runtime.threads import available_threads
 
 MakeBundle = Callable[..., Path]
