@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
-from torch import Tensor
 
-from kohonen_tokenizer.training.checkpoint import Checkpoint, load_checkpoint
-from kohonen_tokenizer.training.data import load_splits
+# What needs torch is imported where it is used: the help is quick, and works where torch is not installed.
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from .bundle import ExportedBundle, export_bundle
-from .manifest import ModelCard, read_metrics, validation_metrics
-from .parity import NUM_IMAGES
-from .parity_images import smooth_images
+    from kohonen_tokenizer.training.checkpoint import Checkpoint
+
+    from .bundle import ExportedBundle
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,6 +54,11 @@ def export(
 
     Nothing is written unless each graph, read back, gives the checkpoint's own tokens and pixels.
     """
+    from kohonen_tokenizer.training.checkpoint import load_checkpoint
+
+    from .bundle import export_bundle
+    from .manifest import ModelCard, read_metrics, validation_metrics
+
     loaded = load_checkpoint(checkpoint)
     measured = validation_metrics(loaded) if metrics is None else read_metrics(metrics, checkpoint=loaded)
     exported = export_bundle(
@@ -74,6 +77,13 @@ def export(
 
 def comparison_images(checkpoint: Checkpoint, *, data: Path | None) -> Tensor:
     """Images that training has not learnt from, uint8 [N, H, W, 3]: the data's, or made in code."""
+    import torch
+
+    from kohonen_tokenizer.training.data import load_splits
+
+    from .parity import NUM_IMAGES
+    from .parity_images import smooth_images
+
     if data is None:
         return smooth_images(NUM_IMAGES, size=checkpoint.config.data.image_size)
     splits = load_splits(checkpoint.config.data, data)

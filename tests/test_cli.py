@@ -92,18 +92,37 @@ def test_a_file_that_is_not_there_is_a_user_error(
     assert_user_error(status_of("inspect", "x"), capsys, "error: cat.jpg: No such file or directory\n")
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "export"])
-def test_a_missing_package_names_the_extra(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
-    def fail(name: str) -> None:
-        assert name.endswith(".cli")
-        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+@pytest.mark.parametrize(
+    ("args", "extra"),
+    [
+        (["train", "cifar10-ksom", "--data", "x", "--out", "y"], "training"),
+        (["evaluate", "run", "--data", "x"], "training"),
+        (["export", "run", "bundle"], "export"),
+    ],
+)
+def test_without_torch_a_command_has_its_help_and_names_its_extra(args: list[str], extra: str) -> None:
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        code = (
+            "import sys\n"
+            "sys.modules['torch'] = None\n"
+            "from kohonen_tokenizer.cli import main\n"
+            "main(sys.argv[1:])\n"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", code, *args], capture_output=True, text=True, check=False
+        )
 
-    monkeypatch.setattr(importlib, "import_module", fail)
-    extra = "export" if command == "export" else "training"
-    message = f"{command} needs torch, which is not installed; run: pip install 'kohonen-tokenizer[{extra}]'"
-    assert_user_error(status_of(command, "--help"), capsys, message)
+    command = args[0]
+    help_ = run(command, "--help")
+    assert (help_.returncode, help_.stderr) == (0, "")
+    assert f"Example: kohonen-tokenizer {command} " in help_.stdout
+    called = run(*args)
+    assert (called.returncode, called.stdout, called.stderr) == (
+        2,
+        "",
+        f"error: {command} needs torch, which is not installed; "
+        f"run: pip install 'kohonen-tokenizer[{extra}]'\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 import typer
-from torch import Tensor
 
 from kohonen_tokenizer.atomic_file import write_atomically
 
-from .checkpoint import load_checkpoint
 from .config import RunConfig
-from .data import ImageSplits, load_splits
 from .errors import ConfigError, DataError
-from .evaluation import evaluate as evaluate_checkpoint
-from .evaluation_report import as_json, as_table
-from .trainer import run
+
+# What needs torch is imported where it is used: the help is quick, and works where torch is not installed.
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from .data import ImageSplits
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -47,6 +47,9 @@ def train(
 
     Stop it with Ctrl-C and call it again to carry on. TensorBoard reads OUT/tensorboard.
     """
+    from .data import load_splits
+    from .trainer import run
+
     config = RunConfig.from_toml(find_recipe(recipe)).with_changes(
         steps=steps, batch_size=batch_size, seed=seed
     )
@@ -70,6 +73,11 @@ def evaluate(
 
     Example: kohonen-tokenizer evaluate runs/ksom --data data --json runs/ksom/test.json
     """
+    from .checkpoint import load_checkpoint
+    from .data import load_splits
+    from .evaluation import evaluate as evaluate_checkpoint
+    from .evaluation_report import as_json, as_table
+
     loaded = load_checkpoint(checkpoint)
     images = _images_of(load_splits(loaded.config.data, data), split)
     evaluation = evaluate_checkpoint(loaded, images, split=split, device=torch_device(device))
@@ -99,6 +107,8 @@ def find_recipe(recipe: str) -> Path:
 
 def torch_device(name: str) -> torch.device:
     """The device of that name. Raises ConfigError when it is unknown or not usable here."""
+    import torch
+
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -1,10 +1,17 @@
 """The base install, which has no torch, runs bundles; and says what to install for more."""
 
+import io
 import os
+import socket
 import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
+import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 BASE_PYTHON = Path(
     os.environ.get("TEST_BASE_PYTHON") or Path(__file__).parents[2] / ".venv-serve" / "bin" / "python"
@@ -55,11 +62,49 @@ def test_the_http_layer_imports_without_torch() -> None:
     assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
 
 
+def test_the_server_works_without_torch(
+    tiny_bundle: Path, tiny_model: Any, random_images: np.ndarray
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    image = io.BytesIO()
+    Image.fromarray(random_images[0]).save(image, format="PNG")
+    command = [BASE_PYTHON, "-W", "error", "-m", "kohonen_tokenizer", "serve"]
+    options = ["--bundle", tiny_bundle, "--port", str(port)]
+    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        try:
+            # Logged when the port is open; a request from then on waits for its answer.
+            assert "serving tiny-colors" in server.stderr.readline()
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+                deadline = time.monotonic() + 60
+                while client.get("/readyz").status_code != 200:
+                    assert time.monotonic() < deadline, "the server does not become ready"
+                reply = client.post(
+                    "/encode", content=image.getvalue(), headers={"Content-Type": "image/png"}
+                )
+        finally:
+            server.terminate()
+        log = server.stderr.read()
+    assert server.returncode == 0, log
+    assert reply.status_code == 200, log
+    assert reply.json()["tokens"] == tiny_model.encode(random_images[:1]).tolist()
+
+
 @pytest.mark.parametrize(
-    ("command", "extra"), [("train", "training"), ("evaluate", "training"), ("export", "export")]
+    ("args", "extra"),
+    [
+        (["train", "cifar10-ksom", "--data", "x", "--out", "y"], "training"),
+        (["evaluate", "run", "--data", "x"], "training"),
+        (["export", "run", "bundle"], "export"),
+    ],
 )
-def test_what_needs_torch_names_its_extra(command: str, extra: str) -> None:
-    done = run_base("-m", "kohonen_tokenizer", command)
+def test_what_needs_torch_has_its_help_and_names_its_extra(args: list[str], extra: str) -> None:
+    command = args[0]
+    help_ = run_base("-m", "kohonen_tokenizer", command, "--help")
+    assert (help_.returncode, help_.stderr) == (0, "")
+    assert f"Example: kohonen-tokenizer {command} " in help_.stdout
+    done = run_base("-m", "kohonen_tokenizer", *args)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith(f"error: {command} needs ")
