@@ -26,11 +26,6 @@ ONE_IMAGE_REPLIES = (media.PNG, media.JSON, media.NPY)
 MANY_IMAGES_REPLIES = (media.JSON, media.NPY)
 
 
-def identity_of(tokenizer: Tokenizer) -> dict[str, str]:
-    """Which model speaks: every reply with tokens or pixels says it, in its JSON or in its headers."""
-    return {"model": tokenizer.manifest.name, "codebook_hash": tokenizer.codebook.sha256}
-
-
 def json_response(content: Mapping[str, Any]) -> Response:
     """`content`, which may hold NumPy arrays and dataclasses, as JSON."""
     body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -41,7 +36,7 @@ def tokens_response(tokens: Tokens, *, media_type: str, tokenizer: Tokenizer) ->
     """`tokens` int32 [B, h, w] as one of TOKEN_REPLIES."""
     if media_type == media.NPY:
         return _binary_response(write_npy(tokens), media_type=media.NPY, tokenizer=tokenizer)
-    return json_response({"tokens": tokens, **identity_of(tokenizer)})
+    return json_response({"tokens": tokens, **tokenizer.identity})
 
 
 def images_response(images: Pixels, *, media_type: str, tokenizer: Tokenizer) -> Response:
@@ -52,7 +47,7 @@ def images_response(images: Pixels, *, media_type: str, tokenizer: Tokenizer) ->
     if media_type == media.PNG:
         return _binary_response(files[0], media_type=media.PNG, tokenizer=tokenizer)
     return json_response(
-        {"images": [base64.b64encode(file).decode() for file in files], **identity_of(tokenizer)}
+        {"images": [base64.b64encode(file).decode() for file in files], **tokenizer.identity}
     )
 
 
@@ -84,7 +79,7 @@ def codebook_response(tokenizer: Tokenizer, *, media_type: str) -> Response:
             "map_shape": level.map_shape,
             "vectors": codebook.vectors,
             "coordinates": codebook.coordinates,
-            **identity_of(tokenizer),
+            **tokenizer.identity,
         }
     )
 
@@ -112,21 +107,21 @@ def neighborhoods_response(
 ) -> Response:
     """The neighbors of one token, or a list of them in the order asked."""
     if not single:
-        return json_response({"results": neighborhoods, **identity_of(tokenizer)})
+        return json_response({"results": neighborhoods, **tokenizer.identity})
     (only,) = neighborhoods
     return json_response(
         {
             "token": only.token,
             "coordinates": only.coordinates,
             "neighbors": only.neighbors,
-            **identity_of(tokenizer),
+            **tokenizer.identity,
         }
     )
 
 
 def _binary_response(body: bytes, *, media_type: str, tokenizer: Tokenizer) -> Response:
     # The body has no room to say which model it is from.
-    identity = identity_of(tokenizer)
+    identity = tokenizer.identity
     headers = {"X-Model": identity["model"], "X-Codebook-Hash": identity["codebook_hash"]}
     return Response(body, media_type=media_type, headers=headers)
 

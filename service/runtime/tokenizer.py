@@ -57,7 +57,7 @@ class Tokenizer:
 
     @property
     def identity(self) -> dict[str, str]:
-        """Which model speaks: it goes with the tokens wherever they go."""
+        """Which model speaks: its name and the hash of its codebook go with the tokens wherever they go."""
         return {"model": self.manifest.name, "codebook_hash": self.codebook.sha256}
 
     def encode(self, images: Pixels) -> Tokens:

@@ -10,7 +10,7 @@ from ...errors import ImageCountError, NotAcceptableError, TokenRangeError, Toke
 from .. import media
 from ..bodies import read_body
 from ..openapi import BODY_ERRORS, WORK_ERRORS, binary_body, json_body, reply_docs, request_docs
-from ..replies import identity_of, images_response, negotiate_images
+from ..replies import images_response, negotiate_images
 from ..schemas import Decoded, TokenGrids
 from ..service import Admitted, ServiceDep
 from ..token_bodies import MEDIA_TYPES, parse_tokens
@@ -51,7 +51,7 @@ async def decode(request: Request, service: ServiceDep) -> Response:
     tokens = await service.run(
         "decode",
         "parse",
-        partial(parse_tokens, body, identity=identity_of(tokenizer), max_images=service.settings.max_images),
+        partial(parse_tokens, body, identity=tokenizer.identity, max_images=service.settings.max_images),
     )
     # Asked before the work, though it depends on the body: one image may be a PNG, many may not.
     media_type = negotiate_images(len(tokens), accept=accept)
