@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImagePixelsError, InputError, MalformedBodyError, PixelsError
+from ..json_object import keys_of, kind_of, read_json_object
+from ..npy import read_npy
 from ..runtime.backend import Pixels
 from ..runtime.images import Resize, decode_image, fit
 from . import media
-from .bodies import Body, check_count, keys_of, kind_of, read_json_object
+from .bodies import Body, check_count
 from .multipart import read_files
-from .npy import read_npy
 from .settings import Settings
 
 MEDIA_TYPES = (*media.IMAGES, media.MULTIPART, media.JSON, media.NPY)

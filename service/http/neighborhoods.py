@@ -6,9 +6,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import ParameterError
+from ..json_object import read_json_object
 from ..runtime.tokenizer import Tokenizer
 from ..runtime.topology import Neighbor
-from .bodies import Body, read_json_object
+from .bodies import Body
 from .validation import describe_validation
 
 

@@ -12,12 +12,12 @@ import orjson
 from starlette.responses import Response
 
 from ..errors import NotAcceptableError
+from ..npy import write_npy
 from ..runtime.backend import Pixels, Tokens
 from ..runtime.images import encode_png
 from ..runtime.tokenizer import Tokenizer
 from . import media
 from .neighborhoods import Neighborhood
-from .npy import write_npy
 
 TOKEN_REPLIES = (media.JSON, media.NPY)
 CODEBOOK_REPLIES = (media.JSON, media.NPY)

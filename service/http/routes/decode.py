@@ -7,13 +7,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...errors import ImageCountError, NotAcceptableError, TokenRangeError, TokensError
+from ...token_grids import read_token_grids
 from .. import media
-from ..bodies import read_body
+from ..bodies import check_count, read_body
 from ..openapi import BODY_ERRORS, WORK_ERRORS, binary_body, json_body, reply_docs, request_docs
 from ..replies import images_response, negotiate_images
 from ..schemas import Decoded, TokenGrids
 from ..service import Admitted, ServiceDep
-from ..token_bodies import MEDIA_TYPES, parse_tokens
 
 router = APIRouter(tags=["tokens"])
 
@@ -46,13 +46,19 @@ _REPLIES = reply_docs(
 async def decode(request: Request, service: ServiceDep) -> Response:
     """Decode one grid of tokens or many to images, as PNG, as JSON with base64, or as .npy (by `Accept`)."""
     accept = media.accept_of(request.headers)
-    body = await read_body(request, media_types=MEDIA_TYPES)
+    body = await read_body(request, media_types=(media.JSON, media.NPY))
     tokenizer = service.tokenizer
     tokens = await service.run(
         "decode",
         "parse",
-        partial(parse_tokens, body, identity=tokenizer.identity, max_images=service.settings.max_images),
+        partial(
+            read_token_grids,
+            body.content,
+            kind="npy" if body.media_type == media.NPY else "json",
+            identity=tokenizer.identity,
+        ),
     )
+    check_count(len(tokens), what="token grids", max_images=service.settings.max_images)
     # Asked before the work, though it depends on the body: one image may be a PNG, many may not.
     media_type = negotiate_images(len(tokens), accept=accept)
     images = await service.run("decode", "infer", partial(tokenizer.decode, tokens))

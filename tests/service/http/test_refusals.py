@@ -147,6 +147,9 @@ REFUSALS = [
     _encode("json list", 400, "malformed_body", b"[]", JSON),
     _encode("json null", 400, "malformed_body", b"null", JSON),
     _encode("json without the key", 400, "malformed_body", b"{}", JSON),
+    _encode(
+        "json with a key twice", 400, "malformed_body", b'{"image": "", "image": ""}', JSON, says="twice"
+    ),
     _encode("json with both keys", 400, "malformed_body", b'{"image": "", "images": []}', JSON),
     _encode("json with another key", 400, "malformed_body", b'{"image": "", "resize": "crop"}', JSON),
     _encode("image is a number", 400, "malformed_body", b'{"image": 1}', JSON, says="an integer"),
@@ -308,9 +311,11 @@ REFUSALS = [
     _tokens("one too high", 422, "token_out_of_range", [[0, 12], [2, 3]], says="outside 0 to 11"),
     _tokens("beyond 32 bits", 422, "token_out_of_range", [[0, 2**32], [2, 3]]),
     _tokens("beyond 63 bits", 422, "token_out_of_range", [[0, 2**63], [2, 3]]),
-    _tokens("beyond 64 bits", 422, "invalid_tokens", [[0, 10**30], [2, 3]]),
+    _tokens("beyond 64 bits", 422, "token_out_of_range", [[0, 10**30], [2, 3]]),
     _tokens("too many grids", 413, "too_many_images", [GRID] * 257),
-    _decode("nan", 400, "malformed_body", b'{"tokens": [[0, NaN], [2, 3]]}', JSON),
+    _decode("nan", 400, "malformed_body", b'{"tokens": [[0, NaN], [2, 3]]}', JSON, says="NaN"),
+    _decode("an endless number", 400, "malformed_body", b'{"tokens": %s}' % (b"1" * 5000), JSON),
+    _decode("half a surrogate", 422, "invalid_tokens", b'{"tokens": [], "model": "\\ud800"}', JSON),
     _decode("a key of images", 400, "malformed_body", b'{"images": []}', JSON),
     _decode("another key", 400, "malformed_body", b'{"tokens": [[0, 1], [2, 3]], "resize": 1}', JSON),
     _decode("a list without its object", 400, "malformed_body", b"[[0, 1], [2, 3]]", JSON),
@@ -361,7 +366,7 @@ REFUSALS = [
     _neighbors_json("tokens of tokens", 422, "invalid_parameter", b'{"tokens": [[1]]}'),
     _neighbors_json("string radius", 422, "invalid_parameter", b'{"token": 1, "radius": "1"}'),
     _neighbors_json("nan radius", 400, "malformed_body", b'{"token": 1, "radius": NaN}'),
-    _neighbors_json("huge token", 422, "invalid_parameter", b'{"token": 1%s}' % (b"0" * 40)),
+    _neighbors_json("huge token", 422, "token_out_of_range", b'{"token": 1%s}' % (b"0" * 40)),
     _neighbors_json("unknown key", 422, "invalid_parameter", b'{"token": 1, "how": 2}'),
     Refusal("form", 415, "unsupported_media_type", "/neighbors", b"token=1", {"Content-Type": "text/plain"}),
     # Accept

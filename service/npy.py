@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MalformedBodyError
+from .errors import MalformedBodyError
 
 # A plain array's header has 118 characters, padding included; a long one can only be an attack on the parser.
 MAX_HEADER_CHARS = 1000
@@ -38,24 +38,23 @@ def read_npy(content: bytes) -> npt.NDArray[Any]:
         # The header is a Python literal that the client wrote. Whatever its parsers raise (ValueError,
         # SyntaxError, TokenError, RecursionError, ...), the client's bytes are the cause.
         raise MalformedBodyError(
-            f"the body begins with {content[:8]!r} and is no .npy file of version 1 or 2; "
-            "send what numpy.save writes"
+            f"what begins with {content[:8]!r} is no .npy of version 1 or 2; give what numpy.save writes"
         ) from None
     shape, fortran_order, dtype = header
     if dtype.kind not in "biuf":
         raise MalformedBodyError(
-            f"the .npy holds elements of type {str(dtype)[:50]}; send plain numbers, without pickled objects"
+            f"the .npy holds elements of type {str(dtype)[:50]}; give plain numbers, without pickled objects"
         )
     if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
         raise MalformedBodyError(
-            f"the .npy says shape {_shown(shape)}; send at most {MAX_DIMENSIONS} dimensions, none negative"
+            f"the .npy says shape {_shown(shape)}; give at most {MAX_DIMENSIONS} dimensions, none negative"
         )
     num_bytes = len(content) - stream.tell()
     num_bytes_told = math.prod(shape) * dtype.itemsize
     if num_bytes != num_bytes_told:
         raise MalformedBodyError(
             f"the .npy says shape {_shown(shape)} of {dtype}, {num_bytes_told} bytes, not {num_bytes}; "
-            "send the whole file and nothing after it"
+            "give the whole file and nothing after it"
         )
     elements = np.frombuffer(content, dtype=dtype, offset=stream.tell())
     return elements.reshape(shape, order="F" if fortran_order else "C")

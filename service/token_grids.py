@@ -1,0 +1,84 @@
+"""Token grids as strangers and files hold them, JSON or .npy, for the decoder.
+
+B images, h w latent grid.
+"""
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import MalformedBodyError, TokenRangeError, TokensError
+from .json_object import keys_of, kind_of, read_json_object
+from .npy import read_npy
+
+TokenArray = npt.NDArray[np.integer]
+
+_JSON_EXAMPLE = '{"tokens": [h][w] or [B][h][w]}'
+
+
+def read_token_grids(
+    content: bytes, *, kind: Literal["json", "npy"], identity: Mapping[str, str]
+) -> TokenArray:
+    """The token grids in `content`, one or many: integers [B, h, w], B of 0 or more.
+
+    The size of a grid and the range of its tokens are the model's to check.
+
+    Args:
+        content: a .npy of integers [h, w] or [B, h, w], or JSON as /encode and the command encode give it.
+        kind: which of the two.
+        identity: what the model adds to its tokens in JSON. If `content` has it too, it must be this model's.
+
+    Raises:
+        InputError: the subclass that says what is wrong.
+    """
+    tokens = _tokens_from_npy(content) if kind == "npy" else _tokens_from_json(content, identity=identity)
+    if tokens.ndim == 2:
+        tokens = tokens[np.newaxis]
+    if tokens.ndim != 3:
+        raise TokensError(f"tokens have {tokens.ndim} dimensions; give one grid [h][w] or many [B][h][w]")
+    return tokens
+
+
+def _tokens_from_npy(content: bytes) -> TokenArray:
+    tokens = read_npy(content)
+    if tokens.dtype.kind not in "iu":
+        raise TokensError(f"the .npy holds {tokens.dtype}; give integers")
+    return tokens
+
+
+def _tokens_from_json(content: bytes, *, identity: Mapping[str, str]) -> TokenArray:
+    fields = read_json_object(content, example=_JSON_EXAMPLE)
+    if "tokens" not in fields or not fields.keys() <= {"tokens", *identity}:
+        raise MalformedBodyError(f"the JSON object has {keys_of(fields)}; give {_JSON_EXAMPLE}, nothing else")
+    tokens = fields.pop("tokens")
+    for key, value in fields.items():
+        if value != identity[key]:
+            raise TokensError(
+                f"the tokens are of {key} {str(value)[:70]!r}, and this model's is {identity[key]!r}; "
+                "decode them with their own model"
+            )
+    if not isinstance(tokens, list):
+        raise TokensError(f"tokens is {kind_of(tokens)}; give {_JSON_EXAMPLE}")
+    _check_leaves(tokens)
+    try:
+        return np.array(tokens, dtype=np.int64)
+    except ValueError:
+        raise TokensError("tokens are ragged; give rows of one length and grids of one height") from None
+    except OverflowError:
+        raise TokenRangeError("a token is beyond 63 bits; give tokens of this model") from None
+
+
+def _check_leaves(tokens: list[Any]) -> None:
+    """Let nothing but integers be in the nested lists: NumPy alone takes true for 1 and 1.5 for 1."""
+    leaves = tokens
+    depth = 1
+    while leaves and all(isinstance(leaf, list) for leaf in leaves):
+        leaves = list(chain.from_iterable(leaves))
+        depth += 1
+        if depth > 3:
+            raise TokensError("tokens have more than 3 dimensions; give one grid [h][w] or many [B][h][w]")
+    for kind in set(map(type, leaves)) - {int}:
+        raise TokensError(f"tokens hold {kind_of(kind())} where an integer belongs; give whole numbers only")
