@@ -3,7 +3,7 @@
 import json
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -16,11 +16,12 @@ from kohonen_tokenizer.atomic_file import write_atomically
 
 from .errors import BundleError, InputError, ParameterError, TokensError
 from .http.settings import ENV_PREFIX, Settings, read_settings
+from .npy import write_npy
 from .runtime.images import Resize, decode_image, encode_png, fit
 from .runtime.manifest import Manifest
 from .runtime.onnx_backend import Device
 from .runtime.tokenizer import Tokenizer
-from .token_files import read_token_file, write_token_file
+from .token_grids import TokenArray, read_token_grids
 
 app = typer.Typer(help="Serve a bundle, or use it on files.", no_args_is_help=True)
 
@@ -106,7 +107,7 @@ def encode(
 
     Example: kohonen-tokenizer encode a.jpg --bundle my-bundle --output tokens.npy
     """
-    if output is not None and output.suffix != ".npy":
+    if output is not None and output.suffix.lower() != ".npy":
         raise ParameterError(f"--output {output} must end in .npy; without --output JSON goes to stdout")
     tokenizer = _load(bundle, device=device, num_threads=num_threads)
     size = tokenizer.manifest.image
@@ -120,7 +121,7 @@ def encode(
     if output is None:
         typer.echo(json.dumps({"tokens": tokens.tolist()} | tokenizer.identity))
     else:
-        write_token_file(output, tokens)
+        write_atomically(output, write_npy(tokens))
 
 
 @app.command()
@@ -146,15 +147,11 @@ def decode(
         raise ParameterError(f"--output {output} ends in {output.suffix}; give a .png file or a folder")
     tokenizer = _load(bundle, device=device, num_threads=num_threads)
     with _naming(tokens):
-        grids = read_token_file(tokens, tokenizer=tokenizer)
-        if not len(grids):
-            raise TokensError("the file holds no token grids; give at least one")
+        grids = _read_grids(tokens, identity=tokenizer.identity)
+        if to_one_file and len(grids) > 1:
+            raise TokensError(f"the file holds {len(grids)} grids, and {output} one image; give a folder")
         images = tokenizer.decode(grids)
     if to_one_file:
-        if len(images) != 1:
-            raise ParameterError(
-                f"--output {output} holds one image and there are {len(images)}; give a folder"
-            )
         write_atomically(output, encode_png(images[0]))
         return
     output.mkdir(parents=True, exist_ok=True)
@@ -177,6 +174,20 @@ def inspect(
         typer.echo(manifest.to_json(), nl=False)
     else:
         typer.echo("\n".join(_summary(manifest)))
+
+
+def _read_grids(path: Path, *, identity: Mapping[str, str]) -> TokenArray:
+    """The token grids [B, h, w] in a file, at least one."""
+    match path.suffix.lower():
+        case ".npy":
+            grids = read_token_grids(path.read_bytes(), kind="npy", identity=identity)
+        case ".json":
+            grids = read_token_grids(path.read_bytes(), kind="json", identity=identity)
+        case suffix:
+            raise TokensError(f"the file ends in {suffix!r}; give a .npy or .json file")
+    if not len(grids):
+        raise TokensError("the file holds no token grids; give at least one")
+    return grids
 
 
 def _load(bundle: Path, *, device: Device, num_threads: int | None) -> Tokenizer:

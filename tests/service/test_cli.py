@@ -1,5 +1,6 @@
 """encode, decode, inspect and serve on the tiny bundle, through the command's own entry."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,18 @@ def test_decode_reads_what_encode_prints(
     assert run("decode", tokens, "--bundle", tiny_bundle, "--output", tmp_path / "out.png") == (0, "", "")
     image = np.asarray(Image.open(tmp_path / "out.png"))
     np.testing.assert_array_equal(image, tiny_model.decode(expected[:1])[0])
+
+
+def test_decode_reads_one_grid_alone(
+    run: Run, tmp_path: Path, tiny_bundle: Path, tiny_model: Any, expected: np.ndarray
+) -> None:
+    np.save(tmp_path / "one.npy", expected[0])
+    (tmp_path / "one.JSON").write_text(json.dumps({"tokens": expected[0].tolist()}))
+    for name in ("one.npy", "one.JSON"):
+        args = ["decode", tmp_path / name, "--bundle", tiny_bundle, "--output", tmp_path / f"{name}.png"]
+        assert run(*args) == (0, "", "")
+        image = np.asarray(Image.open(tmp_path / f"{name}.png"))
+        np.testing.assert_array_equal(image, tiny_model.decode(expected[:1])[0])
 
 
 def test_the_bundle_may_come_from_the_environment(
@@ -195,7 +208,7 @@ def test_many_images_do_not_go_to_one_file(
     output = tmp_path / "out.png"
     status, _, err = run("decode", tmp_path / "tokens.npy", "--bundle", tiny_bundle, "--output", output)
     assert status == 2
-    assert "holds one image and there are 3; give a folder" in err
+    assert f"the file holds 3 grids, and {output} one image; give a folder" in err
     assert not output.exists()
 
 
@@ -224,23 +237,43 @@ def test_no_grids_make_no_folder(run: Run, tmp_path: Path, tiny_bundle: Path, ex
     assert not output.exists()
 
 
+def npz_file() -> bytes:
+    """Two arrays as numpy.savez writes them."""
+    file = io.BytesIO()
+    np.savez(file, tokens=np.zeros((1, 2, 2), dtype=np.int32), others=np.zeros(1))
+    return file.getvalue()
+
+
+def npy_header(shape: tuple[int, ...]) -> bytes:
+    """A .npy that says it has int64 of `shape`, and ends there."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<i8", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
         ("t.json", b'{"tokens": [[[0, 1], [2, 12]]]}', "token 12 at [0, 1, 1] is outside 0 to 11"),
-        ("t.json", b'{"tokens": [[[0, 1], [2, 0.5]]]}', "tokens are float64 [1, 2, 2]"),
-        ("t.json", b'{"tokens": [[[0, 1], [2]]]}', "does not read as .json"),
+        ("t.json", b'{"tokens": [[[0, 1], [2, 0.5]]]}', "tokens hold a fraction where an integer belongs"),
+        ("t.json", b'{"tokens": [[[0, 1], [2, true]]]}', "tokens hold true or false"),
+        ("t.json", b'{"tokens": [[[0, 1], [2]]]}', "tokens are ragged"),
         ("t.json", b'{"tokens": [[[0, 1]]]}', "tokens are int64 [1, 1, 2]"),
-        ("t.json", b'{"tokens": []}', "no token grids"),
-        ("t.json", b"[[[0, 1], [2, 3]]]", 'has no list "tokens"'),
-        ("t.json", b"{", "does not read as .json"),
+        ("t.json", b'{"tokens": [[[]]]}', "tokens are int64 [1, 1, 0]"),
+        ("t.json", b'{"tokens": []}', "tokens have 1 dimensions"),
+        ("t.json", b"[[[0, 1], [2, 3]]]", "the JSON is a list"),
+        ("t.json", b"{", "this is no JSON"),
+        ("t.json", b"[" * 200_000, "this is no JSON"),
         (
             "t.json",
             b'{"tokens": [[[0, 1], [2, 3]]], "codebook_hash": "ff"}',
-            "of codebook ff, and this bundle has",
+            "the tokens are of codebook_hash 'ff'",
         ),
-        ("t.npy", b"", "does not read as .npy"),
-        ("t.npy", b"not npy", "does not read as .npy"),
+        ("t.json", b'{"tokens": [[[0, 1], [2, 3]]], "model": "other"}', "the tokens are of model 'other'"),
+        ("t.npy", b"", "is no .npy"),
+        ("t.npy", b"not npy", "is no .npy"),
+        ("t.npy", npz_file(), "is no .npy"),
+        ("t.npy", npy_header((2**40, 8, 8)), "the .npy says shape [1099511627776, 8, 8]"),
         ("t.csv", b"0,1", "ends in '.csv'; give a .npy or .json file"),
     ],
 )
@@ -261,7 +294,7 @@ def test_a_pickle_is_not_opened(run: Run, tmp_path: Path, tiny_bundle: Path) -> 
         "decode", tmp_path / "t.npy", "--bundle", tiny_bundle, "--output", tmp_path / "o.png"
     )
     assert status == 2
-    assert "does not read as .npy" in err
+    assert "the .npy holds elements of type object" in err
 
 
 def test_inspect_says_what_is_in_a_bundle(run: Run, tiny_bundle: Path) -> None:
