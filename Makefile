@@ -12,7 +12,7 @@ RUN := .venv/bin/
 INSTALL = $(UV) pip install --quiet --constraints constraints.txt --build-constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check quick-test format bundle constraints clean
+.PHONY: help serve test check format bundle constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,7 @@ bundle: .venv/.ready ## Train, evaluate and export the shipped bundle and its tw
 	  $(RUN)kohonen-tokenizer train cifar10-jpeg-$$model --data $(DATA) --out runs/$$model --device $(DEVICE) && \
 	  $(RUN)kohonen-tokenizer evaluate runs/$$model --data $(DATA) --json runs/$$model/test.json --device $(DEVICE) || exit 1; \
 	done
+	cp runs/ema/test.json bundles/cifar10-ema-512.test.json
 	$(RUN)kohonen-tokenizer export runs/ksom $(BUNDLE) --metrics runs/ksom/test.json --data $(DATA) --overwrite
 
 constraints: $(UV) ## Resolve all versions anew into constraints.txt

@@ -67,11 +67,17 @@ class Checkpoint:
     weights: dict[str, Tensor]
     weights_sha256: str
     num_train_images: int
+    data_sha256: str
 
     def model(self) -> VQVAE:
         """The model with these weights, in eval mode."""
         model = build_model(self.config.model, seed=self.config.seed)
-        model.load_state_dict(self.weights)
+        try:
+            model.load_state_dict(self.weights)
+        except RuntimeError:
+            raise CheckpointError(
+                f"{self.path}: {WEIGHTS} does not fit the model in {DESCRIPTION}; use another checkpoint"
+            ) from None
         return model.eval()
 
     def optimizer_state(self) -> dict[str, Any]:
@@ -89,6 +95,7 @@ def save_checkpoint(
     step: int,
     validations: tuple[Validation, ...],
     num_train_images: int,
+    data_sha256: str,
 ) -> Path:
     """Write ``folder/step-NNNNNNNN`` and return it. It has that name only once all of it is on the disk."""
     target = folder / f"step-{step:08d}"
@@ -104,6 +111,7 @@ def save_checkpoint(
         "step": step,
         "config": config.to_dict(),
         "num_train_images": num_train_images,
+        "data_sha256": data_sha256,
         "validations": [asdict(validation) for validation in validations],
         "sha256": {name: _sha256((partial / name).read_bytes()) for name in (WEIGHTS, OPTIMIZER)},
     }
@@ -124,7 +132,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             raise CheckpointError(
                 f"{path}: format_version {version}, this program reads {FORMAT_VERSION}; train again"
             )
-        for name, expected in description["sha256"].items():
+        for name in (WEIGHTS, OPTIMIZER):
+            expected = description["sha256"][name]
             if _sha256((path / name).read_bytes()) != expected:
                 raise CheckpointError(f"{path / name}: changed since it was written; use another checkpoint")
         return Checkpoint(
@@ -134,9 +143,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
             validations=tuple(Validation(**values) for values in description["validations"]),
             weights=load((path / WEIGHTS).read_bytes()),
             weights_sha256=description["sha256"][WEIGHTS],
+            data_sha256=description["data_sha256"],
             num_train_images=description["num_train_images"],
         )
-    except (OSError, KeyError, TypeError, json.JSONDecodeError, SafetensorError) as error:
+    except CheckpointError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error}); use another one") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -77,13 +78,16 @@ def evaluate(
     from .data import load_splits
     from .evaluation import evaluate as evaluate_checkpoint
     from .evaluation_report import as_json, as_table
+    from .trainer import check_data
 
     loaded = load_checkpoint(checkpoint)
-    images = _images_of(load_splits(loaded.config.data, data), split)
+    splits = load_splits(loaded.config.data, data)
+    check_data(loaded, splits)
+    images = _images_of(splits, split)
     evaluation = evaluate_checkpoint(loaded, images, split=split, device=torch_device(device))
+    typer.echo(as_table(evaluation))
     if json is not None:
         write_atomically(json, as_json(evaluation))
-    typer.echo(as_table(evaluation))
 
 
 def _images_of(splits: ImageSplits, split: Literal["test", "validation"]) -> Tensor:
@@ -106,13 +110,18 @@ def find_recipe(recipe: str) -> Path:
 
 
 def torch_device(name: str) -> torch.device:
-    """The device of that name. Raises ConfigError when it is unknown or not usable here."""
+    """The device of that name, set to true float32. Raises ConfigError if it is not usable here."""
     import torch
 
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"device {name!r}: must be cpu, cuda or cuda:N")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device {name!r}: not usable here ({reason}); use cpu") from None
+    # The recipe is fp32, and torch lets convolutions use TF32 unless told otherwise.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     return device

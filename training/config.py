@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
+import math
+import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,6 +16,11 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from .errors import ConfigError
 
 _STRICT_KEYS = ConfigDict(extra="forbid")
+
+MAX_CODEBOOK_SIZE = 8192
+"""The neighborhood is a K x K matrix, made anew each step: 256 MiB in float32 at this size."""
+
+MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,8 +54,8 @@ class QuantizerConfig:
     """Whether codes that a batch does not reach have their averages decayed."""
 
     def __post_init__(self) -> None:
-        if not 2 <= self.codebook_size <= 65_536:
-            raise ValueError(f"codebook_size {self.codebook_size}: must be 2 to 65536")
+        if not 3 <= self.codebook_size <= MAX_CODEBOOK_SIZE:
+            raise ValueError(f"codebook_size {self.codebook_size}: must be 3 to {MAX_CODEBOOK_SIZE}")
         # The map's fit and the other numbers are judged by the grid and the quantizer themselves.
 
 
@@ -75,7 +83,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.hidden < 2 or self.hidden % 2:
             raise ValueError(f"hidden {self.hidden}: must be an even number over 0")
-        if self.num_residual_blocks < 0 or self.residual_channels < 1 or self.code_dim < 1:
+        if self.num_residual_blocks < 0:
+            raise ValueError(f"num_residual_blocks {self.num_residual_blocks}: must not be negative")
+        if self.residual_channels < 1 or self.code_dim < 1:
             raise ValueError(
                 "num_residual_blocks must be at least 0, residual_channels and code_dim at least 1"
             )
@@ -106,8 +116,12 @@ class DataConfig:
     """Seed of the held-out choice; apart from the run's seed, so that seeds share a validation set."""
 
     def __post_init__(self) -> None:
-        if self.image_size < 4 or self.image_size % 4:
-            raise ValueError(f"image_size {self.image_size}: must be a multiple of 4, 4 or more")
+        if self.image_size < 12 or self.image_size % 4:
+            raise ValueError(f"image_size {self.image_size}: must be a multiple of 4, 12 or more")
+        if self.source == "cifar10" and self.image_size != 32:
+            raise ValueError(
+                f"image_size {self.image_size}: CIFAR-10 has 32; leave it out, or use a folder as the source"
+            )
         if not 0 < self.validation_share < 1:
             raise ValueError(
                 f"validation_share {self.validation_share}: must be between 0 and 1; the recipe uses 0.2"
@@ -139,8 +153,14 @@ class OptimizerConfig:
     """alpha of Eq. 15."""
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0 or not self.max_grad_norm > 0:
-            raise ValueError("learning_rate and max_grad_norm must be over 0")
+        for name in ("learning_rate", "max_grad_norm", "epsilon"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} {getattr(self, name)}: must be a finite number over 0")
+        for name in ("weight_decay", "commitment_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} {getattr(self, name)}: must be a finite number, not negative")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas {self.betas}: each must be in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,6 +213,13 @@ class RunConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be at least 1")
+        for name, seed in (("seed", self.seed), ("data.split_seed", self.data.split_seed)):
+            if not 0 <= seed <= MAX_SEED:
+                raise ValueError(f"{name} {seed}: must be 0 to {MAX_SEED}")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", self.name):
+            raise ValueError(
+                f"name {self.name!r}: must be 1 to 128 letters, digits, '.', '_' or '-', as for a bundle"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; ``from_dict`` reads them back."""
@@ -203,11 +230,13 @@ class RunConfig:
     def from_dict(cls, values: dict[str, Any]) -> RunConfig:
         """The config with these values. Raises ConfigError naming the first key that is unknown or unfit."""
         try:
-            return _ADAPTER.validate_python(values)
+            # As JSON, where strict means that "8" is no number but a list may be a tuple.
+            return _ADAPTER.validate_json(json.dumps(values, default=str), strict=True)
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"]) or "config"
-            raise ConfigError(f"{key}: {first['msg'].removeprefix('Value error, ')}") from None
+            key = ".".join(str(part) for part in first["loc"])
+            message = first["msg"].removeprefix("Value error, ")
+            raise ConfigError(f"{key}: {message}" if key else message) from None
 
     @classmethod
     def from_toml(cls, path: Path) -> RunConfig:
@@ -230,13 +259,25 @@ class RunConfig:
             self.to_dict() | {key: value for key, value in given.items() if value is not None}
         )
 
-    def same_run(self, other: RunConfig) -> bool:
-        """Whether a run of ``other`` can be carried on as this one: equal in all but length and intervals."""
-        this, that = (
-            dataclasses.replace(config, steps=1, validate_every=1, checkpoint_every=1, log_every=1)
-            for config in (self, other)
-        )
-        return this == that
+    def difference(self, other: RunConfig) -> str | None:
+        """The first value in which ``other`` is another run, as "key: this, not that"; None if there is none.
+
+        Runs that differ in length and intervals only are the same.
+        """
+        free = ("steps", "validate_every", "checkpoint_every", "log_every")
+        for (key, this), (_, that) in zip(_flat(self.to_dict()), _flat(other.to_dict()), strict=True):
+            if this != that and key not in free:
+                return f"{key}: {this}, not {that}"
+        return None
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested dictionaries, with dotted keys."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 _ADAPTER = TypeAdapter(RunConfig)

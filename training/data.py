@@ -5,15 +5,18 @@ N: images. H, W: pixels of a side.
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets import CIFAR10
+
+from kohonen_tokenizer.pixels import Pixels, crop, rgb_over_white
 
 from .config import DataConfig
 from .errors import DataError
@@ -33,6 +36,14 @@ class ImageSplits:
 
     test: Tensor | None
     """The source's own test images, if it has any: never looked at in training."""
+
+    def sha256(self) -> str:
+        """Of the training and validation images: tells a run's data from any other."""
+        digest = hashlib.sha256()
+        for images in (self.train, self.validation):
+            digest.update(str(tuple(images.shape)).encode())
+            digest.update(images.contiguous().numpy().data)
+        return digest.hexdigest()
 
 
 def load_splits(config: DataConfig, root: Path) -> ImageSplits:
@@ -55,7 +66,10 @@ def load_splits(config: DataConfig, root: Path) -> ImageSplits:
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of the channels of images uint8 [N, H, W, 3], in levels, float32 [3] both."""
+    """Mean and deviation of the channels of images uint8 [N, H, W, 3], in levels, float32 [3] both.
+
+    A run takes them of its training images alone; the paper's recipe counts the held-out fifth in.
+    """
     histogram = torch.stack(
         [torch.bincount(images[..., channel].flatten(), minlength=256) for channel in range(3)]
     )
@@ -125,12 +139,12 @@ def read_folder(folder: Path, *, image_size: int) -> Tensor:
     return torch.from_numpy(images)
 
 
-def _read_image(path: Path, image_size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _read_image(path: Path, image_size: int) -> Pixels:
     try:
         with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            pixels = rgb_over_white(ImageOps.exif_transpose(opened))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as an image ({error}); repair or remove it") from None
-    if image.size != (image_size, image_size):
-        image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.LANCZOS)
-    return np.asarray(image)
+    if pixels.shape[:2] == (image_size, image_size):
+        return pixels
+    return crop(pixels, height=image_size, width=image_size)

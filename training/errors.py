@@ -3,7 +3,9 @@
 TrainingError (a ValueError)
 ├── ConfigError      a value in the run's configuration
 ├── DataError        images that are missing, unreadable or too few
-└── CheckpointError  a checkpoint that is missing, changed or of another run
+├── CheckpointError  a checkpoint that is missing, changed or of another run
+├── DivergedError    a loss that is no number any more
+└── StoppedError     a run that was interrupted; it can be carried on
 """
 
 from __future__ import annotations
@@ -23,3 +25,11 @@ class DataError(TrainingError):
 
 class CheckpointError(TrainingError):
     """A checkpoint is missing, changed since it was written, or belongs to another run."""
+
+
+class DivergedError(TrainingError):
+    """The loss is no number any more."""
+
+
+class StoppedError(TrainingError):
+    """A signal ended the run before its last step; its checkpoint is written."""

@@ -69,7 +69,7 @@ def evaluate(
     checkpoint: Checkpoint, pixels: Tensor, *, split: str, device: torch.device, batch_size: int = 256
 ) -> Evaluation:
     """Judge ``checkpoint`` on images uint8 [N, H, W, 3]. A map too small for an offset leaves it out."""
-    model = checkpoint.model().to(device)
+    model = checkpoint.model().to(device=device)
     quantizer = model.quantizer
     offsets = range(min(MAX_OFFSET, min(quantizer.grid.shape) // 2) + 1)
     squared_error = 0.0
@@ -81,12 +81,12 @@ def evaluate(
         images = model.normalize(original)
         encoded = model.encoder(images)
         chosen = quantizer(encoded).indices
-        decoded = model.decoder(quantizer.lookup(chosen))
-        squared_error += float(F.mse_loss(decoded, images, reduction="sum"))
+        squared_error += float(F.mse_loss(model.decoder(quantizer.lookup(chosen)), images, reduction="sum"))
         for offset in offsets:
             shifted = model.decode(quantizer.grid.shift(chosen, offset))
             psnr_sums[offset] += float(peak_signal_to_noise(shifted, original).sum())
-        ssim_sum += float(structural_similarity(model.to_pixels(decoded), original).sum())
+            if offset == 0:
+                ssim_sum += float(structural_similarity(shifted, original).sum())
         latents.append(encoded.permute(0, 2, 3, 1).reshape(-1, encoded.shape[1]).cpu())
         indices.append(chosen.cpu())
     codebook, coordinates = quantizer.codebook.cpu(), quantizer.grid.coordinates()

@@ -10,7 +10,7 @@ from .evaluation import Evaluation
 
 def as_json(evaluation: Evaluation) -> bytes:
     """One JSON object with the fields of ``Evaluation``."""
-    return (json.dumps(asdict(evaluation), indent=2) + "\n").encode()
+    return (json.dumps(asdict(evaluation), indent=2, allow_nan=False) + "\n").encode()
 
 
 def as_table(evaluation: Evaluation) -> str:

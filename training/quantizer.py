@@ -9,6 +9,7 @@ sums and counts and never to the N x K assignments, and its cost does not grow w
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +35,8 @@ def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
     """Index of the nearest code of each vector (Eq. 12), int64 [N].
 
     ``vectors`` [N, D] and ``codebook`` [K, D] in the same float dtype. Autocast is off in here: on a smooth
-    codebook bf16 and TF32 products choose another code in percents of all cases.
+    codebook bf16 and TF32 products choose another code in percents of all cases. Of TF32 the caller has to
+    see to it that matrix products do not use it, which is torch's default.
     """
     with torch.autocast(vectors.device.type, enabled=False):
         chunks = [relative_distances(rows, codebook).argmin(1) for rows in torch.split(vectors, SEARCH_ROWS)]
@@ -107,10 +109,14 @@ class KohonenQuantizer(nn.Module):
             raise ValueError(f"code_dim {code_dim}: must be at least 1")
         if not 0 <= decay < 1:
             raise ValueError(f"decay {decay}: must be in [0, 1); the paper uses 0.99")
-        if epsilon < 0:
-            raise ValueError(f"epsilon {epsilon}: must not be negative; the recipe uses 1e-5")
-        if initial_count < 0:
-            raise ValueError(f"initial_count {initial_count}: must not be negative; the paper recommends 1")
+        if not 0 <= epsilon < math.inf:
+            raise ValueError(f"epsilon {epsilon}: must be finite and not negative; the recipe uses 1e-5")
+        if not 0 <= initial_count < math.inf:
+            raise ValueError(
+                f"initial_count {initial_count}: must be finite and not negative; the paper recommends 1"
+            )
+        if epsilon == 0 and initial_count == 0 and update_unused:
+            raise ValueError("epsilon 0: with initial_count 0 unused codes divide by zero; use 1e-5")
         self.grid = grid
         self.neighborhood = neighborhood
         self.decay = decay

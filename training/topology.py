@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .quantizer import perplexity
+from .quantizer import perplexity, relative_distances
 
 Connectivity = Literal[4, 8]
 
@@ -113,7 +113,7 @@ def distortion(inputs: Tensor, codebook: Tensor, *, neighborhood: Tensor) -> flo
     for chunk in torch.split(inputs, CHUNK_SIZE):
         x = chunk.double()
         # The expanded square can fall below 0 by rounding where x is a code.
-        squared = (_shifted_squares(x, codebook) + x.square().sum(1, keepdim=True)).clamp_(min=0)
+        squared = (relative_distances(x, codebook) + x.square().sum(1, keepdim=True)).clamp_(min=0)
         total += (neighborhood[squared.argmin(dim=1)] * squared).sum()
     return total.item() / len(inputs)
 
@@ -186,17 +186,12 @@ def two_best_units(inputs: Tensor, codebook: Tensor) -> Tensor:
     codebook = codebook.double()
     units = []
     for chunk in torch.split(inputs, CHUNK_SIZE):
-        squares = _shifted_squares(chunk.double(), codebook)
+        squares = relative_distances(chunk.double(), codebook)
         # Two passes of argmin, because topk leaves the order of ties open.
         best = squares.argmin(dim=1, keepdim=True)
         second = squares.scatter_(1, best, math.inf).argmin(dim=1, keepdim=True)
         units.append(torch.cat([best, second], dim=1))
     return torch.cat(units)
-
-
-def _shifted_squares(x: Tensor, codebook: Tensor) -> Tensor:
-    """||x - w||^2 - ||x||^2 for float64 x [n, D] and w [K, D], as [n, K]: the same order as the distances."""
-    return torch.addmm(codebook.square().sum(1), x, codebook.T, alpha=-2)
 
 
 def _mean_distance(inputs: Tensor, codebook: Tensor, winners: Tensor) -> float:

@@ -6,7 +6,9 @@ progress bar, TensorBoard, validations, checkpoints, and carrying on after a kil
 
 from __future__ import annotations
 
+import fcntl
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,14 +26,15 @@ from .build import build_model
 from .checkpoint import (
     Checkpoint,
     Validation,
+    latest_checkpoint,
     load_checkpoint,
     remove_older_checkpoints,
     save_checkpoint,
 )
 from .config import RunConfig
 from .data import ImageSplits, batch_indices, channel_statistics
-from .errors import CheckpointError
-from .image_quality import peak_signal_to_noise
+from .errors import CheckpointError, DivergedError, StoppedError
+from .image_quality import PEAK, peak_signal_to_noise
 from .quantizer import perplexity
 
 KEPT_CHECKPOINTS = 2
@@ -43,6 +46,8 @@ class StepResult:
 
     reconstruction_loss: Tensor
     commitment_loss: Tensor
+    psnr: Tensor
+    """Of the batch as one picture, dB, before rounding to 8 bits."""
     perplexity: Tensor
 
 
@@ -56,6 +61,9 @@ class Trainer:
         self.device = device
         self.step_count = 0
         self.validations: tuple[Validation, ...] = ()
+        self.data_sha256 = images.sha256()
+        # Asked here for its error: before a folder is made or a step is done.
+        batch_indices(num_images=len(images.train), batch_size=config.batch_size, seed=config.seed, step=0)
         model = build_model(config.model, seed=config.seed)
         model.pixel_mean, model.pixel_std = channel_statistics(images.train)
         self.model = model.to(device).to(memory_format=torch.channels_last)
@@ -69,15 +77,12 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Carry on from ``checkpoint``. Raises CheckpointError if it is of another run."""
-        if not self.config.same_run(checkpoint.config):
+        difference = self.config.difference(checkpoint.config)
+        if difference is not None:
             raise CheckpointError(
-                f"{checkpoint.path}: has another configuration; use its own, or another --out folder"
+                f"{checkpoint.path}: has another configuration ({difference}); use its own, or another --out"
             )
-        if checkpoint.num_train_images != len(self.images.train):
-            raise CheckpointError(
-                f"{checkpoint.path}: was trained on {checkpoint.num_train_images} images, "
-                f"here are {len(self.images.train)}; use the same data or another --out folder"
-            )
+        check_data(checkpoint, self.images)
         state = checkpoint.optimizer_state()
         self.model.load_state_dict(checkpoint.weights)
         self.optimizer.load_state_dict(state["optimizer"])
@@ -103,7 +108,15 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.max_grad_norm)
         self.optimizer.step()
         self.step_count += 1
-        return StepResult(reconstruction_loss.detach(), commitment_loss.detach(), result.quantized.perplexity)
+        with torch.no_grad():
+            levels = (result.images - images) * self.model.pixel_std.view(1, 3, 1, 1)
+            psnr = 10 * torch.log10(PEAK**2 / levels.square().mean())
+        return StepResult(
+            reconstruction_loss=reconstruction_loss.detach(),
+            commitment_loss=commitment_loss.detach(),
+            psnr=psnr,
+            perplexity=result.quantized.perplexity,
+        )
 
     @torch.inference_mode()
     def validate(self) -> Validation:
@@ -140,43 +153,79 @@ class Trainer:
             step=self.step_count,
             validations=self.validations,
             num_train_images=len(self.images.train),
+            data_sha256=self.data_sha256,
+        )
+
+
+def check_data(checkpoint: Checkpoint, images: ImageSplits) -> None:
+    """Raise CheckpointError unless ``checkpoint`` was trained on ``images``."""
+    if images.sha256() != checkpoint.data_sha256:
+        raise CheckpointError(
+            f"{checkpoint.path}: was trained on {checkpoint.num_train_images} other images than these "
+            f"{len(images.train)}; name the folder of its own data"
         )
 
 
 def run(config: RunConfig, images: ImageSplits, *, out: Path, device: torch.device) -> Path:
     """Train to ``config.steps``, carrying on from the latest checkpoint in ``out``; returns the last one.
 
-    SIGINT and SIGTERM end the run after the present step with a checkpoint. Raises CheckpointError when
-    ``out`` holds another run.
+    Raises StoppedError when SIGINT or SIGTERM ended the run, after the present step and with a checkpoint;
+    DivergedError when the loss is no number, with the checkpoints before it kept; CheckpointError when
+    ``out`` holds another run, a longer one, or one that is going on.
     """
     checkpoints = out / "checkpoints"
     trainer = Trainer(config, images, device=device)
-    path: Path | None = None
-    if any(checkpoints.glob("step-*")):
-        checkpoint = load_checkpoint(out)
-        trainer.restore(checkpoint)
-        path = checkpoint.path
-    start, start_s = trainer.step_count, time.monotonic()
-    with (
-        _stop_signals() as stopped,
-        SummaryWriter(str(out / "tensorboard"), purge_step=start) as board,
-        tqdm(total=config.steps, initial=start, unit="step", dynamic_ncols=True) as bar,
-    ):
-        while trainer.step_count < config.steps and not stopped.is_set():
-            result = trainer.step()
-            step = trainer.step_count
-            bar.update()
-            if step % config.log_every == 0:
-                speed = (step - start) / (time.monotonic() - start_s)
-                _log_step(board, bar, result, step=step, steps_per_s=speed)
-            if step % config.validate_every == 0 or step == config.steps:
-                _log_validation(board, bar, trainer.validate())
-            if step % config.checkpoint_every == 0 or step == config.steps or stopped.is_set():
-                path = trainer.save(checkpoints)
-                remove_older_checkpoints(checkpoints, keep=KEPT_CHECKPOINTS)
-    if path is None:
-        raise CheckpointError(f"{out}: stopped before the first step; start again")
-    return path
+    with _locked(out):
+        if any(checkpoints.glob("step-*")):
+            trainer.restore(load_checkpoint(out))
+        start, start_s = trainer.step_count, time.monotonic()
+        if start > config.steps:
+            raise CheckpointError(f"{out}: has {start} steps already, and {config.steps} are asked for")
+        with (
+            _stop_signals() as stopped,
+            SummaryWriter(str(out / "tensorboard"), purge_step=start + 1) as board,
+            tqdm(total=config.steps, initial=start, unit="step", dynamic_ncols=True) as bar,
+        ):
+            while trainer.step_count < config.steps and not stopped.is_set():
+                result = trainer.step()
+                step = trainer.step_count
+                bar.update()
+                if step % config.log_every == 0:
+                    speed = (step - start) / (time.monotonic() - start_s)
+                    _log_step(board, bar, result, step=step, steps_per_s=speed)
+                if step % config.validate_every == 0 or step == config.steps:
+                    _log_validation(board, bar, trainer.validate())
+                if step % config.checkpoint_every == 0 or step == config.steps or stopped.is_set():
+                    _require_finite(result.reconstruction_loss, step=step, checkpoints=checkpoints)
+                    trainer.save(checkpoints)
+                    remove_older_checkpoints(checkpoints, keep=KEPT_CHECKPOINTS)
+    if trainer.step_count < config.steps:
+        raise StoppedError(
+            f"stopped at step {trainer.step_count} of {config.steps}; call the same command again to carry on"
+        )
+    return latest_checkpoint(checkpoints)
+
+
+def _require_finite(loss: Tensor, *, step: int, checkpoints: Path) -> None:
+    if not torch.isfinite(loss):
+        raise DivergedError(
+            f"the loss is {float(loss)} at step {step}; lower optimizer.learning_rate and start anew "
+            f"(the checkpoints before it are in {checkpoints})"
+        )
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the run's folder: two processes in one would delete each other's checkpoints."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(
+                f"{out}: another process trains here; wait for it, or name another folder"
+            ) from None
+        yield
 
 
 @contextmanager
@@ -196,14 +245,14 @@ def _stop_signals() -> Iterator[threading.Event]:
 def _log_step(
     board: SummaryWriter, bar: tqdm[None], result: StepResult, *, step: int, steps_per_s: float
 ) -> None:
-    loss, commitment, usage = (
-        float(value) for value in (result.reconstruction_loss, result.commitment_loss, result.perplexity)
-    )
+    loss, commitment = float(result.reconstruction_loss), float(result.commitment_loss)
+    psnr, usage = float(result.psnr), float(result.perplexity)
     board.add_scalar("train/reconstruction_loss", loss, step)
     board.add_scalar("train/commitment_loss", commitment, step)
+    board.add_scalar("train/psnr", psnr, step)
     board.add_scalar("train/perplexity", usage, step)
     board.add_scalar("train/steps_per_s", steps_per_s, step)
-    bar.set_postfix(loss=f"{loss:.4f}", perplexity=f"{usage:.0f}", refresh=False)
+    bar.set_postfix(loss=f"{loss:.4f}", PSNR=f"{psnr:.1f} dB", perplexity=f"{usage:.0f}", refresh=False)
 
 
 def _log_validation(board: SummaryWriter, bar: tqdm[None], validation: Validation) -> None:
@@ -213,5 +262,6 @@ def _log_validation(board: SummaryWriter, bar: tqdm[None], validation: Validatio
     board.add_scalar("validation/codes_used", validation.codes_used, validation.step)
     bar.write(
         f"step {validation.step}: validation loss {validation.loss:.5f}, PSNR {validation.psnr:.2f} dB, "
-        f"perplexity {validation.perplexity:.0f}, codes used {validation.codes_used}"
+        f"perplexity {validation.perplexity:.0f}, codes used {validation.codes_used}",
+        file=sys.stderr,
     )

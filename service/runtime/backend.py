@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from kohonen_tokenizer.pixels import Pixels
+
 Tokens = npt.NDArray[np.int32]
 
 

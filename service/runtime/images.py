@@ -15,6 +15,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from kohonen_tokenizer import pixels
+from kohonen_tokenizer.pixels import Pixels
+
 from ..errors import (
     ImageDecodeError,
     ImageFormatError,
@@ -23,13 +26,8 @@ from ..errors import (
     ParameterError,
     PixelsError,
 )
-from .backend import Pixels
 
 Resize = Literal["crop", "squash", "strict"]
-
-# Bicubic, which Pillow widens when it shrinks, so that it does not alias. Vision models are commonly fed with
-# it, and it rings less at edges than Lanczos.
-_FILTER = Image.Resampling.BICUBIC
 
 # What Pillow multiplies gray samples of 2 and of 4 bits by, to make 8 bits of them.
 _GRAY_SCALES = {"L;2": 85, "L;4": 17}
@@ -66,7 +64,7 @@ def decode_image(data: bytes, *, max_pixels: int) -> Pixels:
     _widen_transparency(image)
     with _damage_is_an_input_error(reader.format, max_pixels=max_pixels):
         ImageOps.exif_transpose(image, in_place=True)
-        return _rgb(image)
+        return pixels.rgb_over_white(image)
 
 
 def fit(image: Pixels, *, height: int, width: int, resize: Resize = "crop") -> Pixels:
@@ -95,14 +93,8 @@ def fit(image: Pixels, *, height: int, width: int, resize: Resize = "crop") -> P
             f"the image is {source_width} x {source_height}, and this model takes {width} x {height}; "
             "send that size, or resize=crop or resize=squash"
         )
-    box_height, box_width = float(source_height), float(source_width)
-    if resize == "crop":
-        # A box in fractions of a pixel: to scale first and cut whole pixels then would move the center.
-        scale = max(height / source_height, width / source_width)
-        box_height, box_width = min(box_height, height / scale), min(box_width, width / scale)
-    top, left = (source_height - box_height) / 2, (source_width - box_width) / 2
-    box = (left, top, left + box_width, top + box_height)
-    return np.array(Image.fromarray(image).resize((width, height), _FILTER, box=box))
+    bring = pixels.crop if resize == "crop" else pixels.squash
+    return bring(image, height=height, width=width)
 
 
 def encode_png(image: Pixels) -> bytes:
@@ -168,18 +160,3 @@ def _widen_transparency(image: ImageFile) -> None:
             "the PNG has 16-bit color and declares one color transparent, which cannot be found in 8 bits; "
             "save it with an alpha channel or with 8-bit color"
         )
-
-
-def _rgb(image: Image.Image) -> Pixels:
-    """The pixels of a loaded `image` of any mode, as RGB over white."""
-    if image.mode.startswith("I;16"):
-        gray = np.asarray(image)
-        # The high byte, as Pillow reads 16-bit color: equal pictures in gray and in color give equal pixels.
-        high = (gray >> 8).astype(np.uint8)
-        high[gray == image.info.get("transparency")] = 255
-        return np.repeat(high[:, :, np.newaxis], 3, axis=2)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"))

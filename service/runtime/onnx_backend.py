@@ -11,8 +11,10 @@ from typing import Literal, Self
 
 import numpy as np
 
+from kohonen_tokenizer.pixels import Pixels
+
 from ..errors import DeviceError, GraphError
-from .backend import Pixels, Tokens
+from .backend import Tokens
 from .bundle import Bundle
 from .silent_onnxruntime import onnxruntime as ort
 from .threads import available_threads

@@ -9,8 +9,10 @@ from typing import Literal, Self, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
+from kohonen_tokenizer.pixels import Pixels
+
 from ..errors import PixelsError, TokenRangeError, TokensError
-from .backend import Backend, Pixels, Tokens
+from .backend import Backend, Tokens
 from .bundle import Bundle, load_bundle
 from .onnx_backend import Device, OnnxBackend
 from .topology import Neighbor, Topology

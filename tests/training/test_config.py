@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from kohonen_tokenizer.training.build import build_model
+from kohonen_tokenizer.training.cli import RECIPES, find_recipe
 from kohonen_tokenizer.training.config import QuantizerConfig, RunConfig
 from kohonen_tokenizer.training.errors import ConfigError
 
@@ -20,6 +22,18 @@ def test_config_survives_json():
         ("[model]\nhidden = 7", "hidden 7"),
         ("[model.quantizer]\nneighborhood = 'soft'", "model.quantizer.neighborhood"),
         ("[model.quantizer]\ncodebook_size = 70000", "codebook_size 70000"),
+        ("[model.quantizer]\ncodebook_size = 2", "codebook_size 2: must be 3 to"),
+        ("steps = '8'", "steps"),
+        ("seed = true", "seed"),
+        ("seed = -1", "seed -1: must be 0 to"),
+        ("[data]\nsplit_seed = 100000000000", "data.split_seed 100000000000"),
+        ("name = 'my model'", "name 'my model'"),
+        ("[optimizer]\nlearning_rate = inf", "learning_rate"),
+        ("[optimizer]\nbetas = [0.9, 1.5]", "betas"),
+        ("[optimizer]\nweight_decay = -1.0", "weight_decay -1.0"),
+        ("[optimizer]\ncommitment_weight = -1.0", "commitment_weight -1.0"),
+        ("[optimizer]\nepsilon = 0.0", "epsilon 0.0"),
+        ("[data]\nimage_size = 64", "image_size 64: CIFAR-10 has 32"),
         ("[data]\nvalidation_share = 1.0", "validation_share 1.0"),
         ("[data]\nimage_size = 30", "image_size 30"),
         ("steps = ", "not a TOML file"),
@@ -41,9 +55,10 @@ def test_a_missing_file_says_so(tmp_path):
 
 def test_a_longer_run_is_the_same_run_and_another_seed_is_not():
     config = RunConfig()
-    assert config.same_run(config.with_changes(steps=50_000))
-    assert not config.same_run(config.with_changes(seed=1))
-    assert not config.same_run(RunConfig.from_dict({"model": {"quantizer": {"neighborhood": "none"}}}))
+    assert config.difference(config.with_changes(steps=50_000)) is None
+    assert config.difference(config.with_changes(seed=1)) == "seed: 0, not 1"
+    other = RunConfig.from_dict({"model": {"quantizer": {"neighborhood": "none"}}})
+    assert config.difference(other) == "model.quantizer.neighborhood: hard, not none"
 
 
 def test_defaults_are_the_papers_recipe():
@@ -54,3 +69,22 @@ def test_defaults_are_the_papers_recipe():
     assert config.model.quantizer == QuantizerConfig(
         codebook_size=512, map_shape=(16, 32), neighborhood="hard", shrink_step=0.1, decay=0.99, epsilon=1e-5
     )
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_recipes_that_come_along_are_the_papers(path):
+    config = RunConfig.from_toml(find_recipe(path.stem))
+    quantizer = config.model.quantizer
+    assert quantizer.neighborhood == ("hard" if "ksom" in path.stem else "none")
+    assert config.name == f"cifar10-{'ksom' if 'ksom' in path.stem else 'ema'}-512"
+    assert build_model(config.model, seed=config.seed).quantizer.codebook.shape == (512, 64)
+    if "jpeg" in path.stem:
+        assert (config.steps, config.batch_size, config.data.source) == (8_000, 128, "folder")
+    else:
+        assert (config.steps, config.batch_size, config.data.source) == (30_000, 256, "cifar10")
+    assert config.optimizer == RunConfig().optimizer
+
+
+def test_an_unknown_recipe_lists_those_that_are_known():
+    with pytest.raises(ConfigError, match="name a TOML file or one of cifar10-ema, "):
+        find_recipe("cifar11")

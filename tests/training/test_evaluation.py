@@ -12,7 +12,7 @@ from kohonen_tokenizer.training.data import load_splits
 from kohonen_tokenizer.training.evaluation import evaluate
 from kohonen_tokenizer.training.evaluation_report import as_json, as_table
 from kohonen_tokenizer.training.image_quality import peak_signal_to_noise, structural_similarity
-from kohonen_tokenizer.training.topology import topographic_error
+from kohonen_tokenizer.training.topology import topographic_error, trustworthiness
 from kohonen_tokenizer.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -55,6 +55,16 @@ def test_figures_equal_those_computed_one_by_one(evaluated):
     assert evaluation.map.topographic_error_8 == pytest.approx(
         topographic_error(vectors, model.quantizer.codebook, coordinates, connectivity=8), abs=0.01
     )
+    assert evaluation.map.quantization_error == pytest.approx(
+        (vectors - model.quantizer.codebook[indices.flatten()]).norm(dim=1).mean().item(), rel=1e-4
+    )
+    assert evaluation.ssim == pytest.approx(structural_similarity(decoded, pixels).mean().item(), abs=1e-4)
+    assert evaluation.trustworthiness == pytest.approx(
+        trustworthiness(model.quantizer.codebook, coordinates, num_neighbors=10)
+    )
+    counts = torch.bincount(indices.flatten(), minlength=32).double()
+    shares = (counts / counts.sum())[counts > 0].tolist()
+    assert evaluation.usage.perplexity == pytest.approx(math.exp(-sum(p * math.log(p) for p in shares)))
     assert evaluation.usage.used_share == len(indices.unique()) / 32
 
 

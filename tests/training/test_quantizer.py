@@ -270,6 +270,9 @@ def test_perplexity_is_exp_of_entropy():
         ({"decay": -0.1}, "decay -0.1"),
         ({"epsilon": -1e-5}, "epsilon"),
         ({"initial_count": -1}, "initial_count -1"),
+        ({"epsilon": math.nan}, "epsilon nan"),
+        ({"initial_count": math.inf}, "initial_count inf"),
+        ({"epsilon": 0, "initial_count": 0}, "epsilon 0: with initial_count 0"),
     ],
 )
 def test_values_out_of_range_are_errors(options, message):

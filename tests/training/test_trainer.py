@@ -1,19 +1,22 @@
 """Runs, checkpoints, and what a kill leaves behind."""
 
+import dataclasses
+import fcntl
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kohonen_tokenizer.training.checkpoint import latest_checkpoint, load_checkpoint
-from kohonen_tokenizer.training.data import load_splits
-from kohonen_tokenizer.training.errors import CheckpointError
+from kohonen_tokenizer.training.config import OptimizerConfig
+from kohonen_tokenizer.training.data import ImageSplits, batch_indices, load_splits
+from kohonen_tokenizer.training.errors import CheckpointError, DataError, DivergedError, StoppedError
 from kohonen_tokenizer.training.trainer import Trainer, run
 
 CPU = torch.device("cpu")
@@ -29,6 +32,71 @@ def test_losses_fall_on_real_images(images, small_config):
     losses = [trainer.step().reconstruction_loss.item() for _ in range(40)]
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     assert trainer.model.quantizer.step.item() == 40
+
+
+def test_a_step_is_the_recipes_written_out(images, small_config):
+    """Loss of Eq. 15 with means, clipped gradients, AdamW: against the same in plain numbers."""
+    options = OptimizerConfig(
+        learning_rate=3e-3, weight_decay=0.1, betas=(0.7, 0.9), epsilon=1e-6, max_grad_norm=0.05
+    )
+    config = dataclasses.replace(small_config, optimizer=options)
+    trainer = Trainer(config, images, device=CPU)
+    reference = Trainer(config, images, device=CPU).model.train()
+    chosen = batch_indices(num_images=160, batch_size=16, seed=0, step=0)
+    pixels = reference.normalize(images.train[chosen])
+    output = reference(pixels)
+    reconstruction = (output.images - pixels).square().mean()
+    commitment = output.quantized.commitment_loss
+    (reconstruction + 0.25 * commitment).backward()
+    norm = math.sqrt(
+        sum(parameter.grad.double().square().sum().item() for parameter in reference.parameters())
+    )
+    assert norm > options.max_grad_norm, "the clip must have something to do"
+    expected = []
+    for parameter in reference.parameters():
+        gradient = parameter.grad.double() * options.max_grad_norm / (norm + 1e-6)
+        # First step of AdamW: after bias correction the moments are the gradient and its square.
+        decayed = parameter.detach().double() * (1 - options.learning_rate * options.weight_decay)
+        expected.append(decayed - options.learning_rate * gradient / (gradient.abs() + options.epsilon))
+
+    result = trainer.step()
+
+    assert result.reconstruction_loss.item() == pytest.approx(reconstruction.item(), rel=1e-5)
+    assert result.commitment_loss.item() == pytest.approx(commitment.item(), rel=1e-5)
+    assert result.perplexity.item() == pytest.approx(output.quantized.perplexity.item(), rel=1e-4)
+    levels = (output.images - pixels).detach() * reference.pixel_std.view(1, 3, 1, 1)
+    assert result.psnr.item() == pytest.approx(
+        10 * math.log10(255**2 / levels.square().mean().item()), rel=1e-4
+    )
+    for parameter, value in zip(trainer.model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.detach().double(), value, rtol=1e-3, atol=2e-5)
+
+
+def test_a_run_that_diverges_ends_with_its_good_checkpoints_kept(images, small_config, tmp_path, monkeypatch):
+    step = Trainer.step
+
+    def step_to_nan(self):
+        result = step(self)
+        broken = torch.tensor(math.nan)
+        return dataclasses.replace(result, reconstruction_loss=broken) if self.step_count > 3 else result
+
+    monkeypatch.setattr(Trainer, "step", step_to_nan)
+    with pytest.raises(DivergedError, match=r"the loss is nan at step 6; lower optimizer\.learning_rate"):
+        run(small_config, images, out=tmp_path, device=CPU)
+    assert load_checkpoint(tmp_path).step == 3
+
+
+def test_two_processes_cannot_train_in_one_folder(images, small_config, tmp_path):
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(CheckpointError, match="another process trains here"):
+            run(small_config, images, out=tmp_path, device=CPU)
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_anything_is_made(images, small_config, tmp_path):
+    with pytest.raises(DataError, match="batch_size 200: more than the 160"):
+        run(small_config.with_changes(batch_size=200), images, out=tmp_path / "run", device=CPU)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_resumed_run_has_the_losses_of_an_unbroken_one(images, small_config, tmp_path):
@@ -51,33 +119,39 @@ def test_a_resumed_run_has_the_losses_of_an_unbroken_one(images, small_config, t
 
 def test_a_killed_process_carries_on_to_the_same_weights(images, small_config, photo_folder, tmp_path):
     """kill -9 in the middle of a run, then the same command again."""
-    config = small_config.with_changes(steps=30)
+    config = small_config.with_changes(steps=12)
     recipe = tmp_path / "run.json"
     recipe.write_text(json.dumps(config.to_dict()))
-    program = (
-        "import json, sys, torch; from pathlib import Path;"
-        "from kohonen_tokenizer.training.config import RunConfig;"
-        "from kohonen_tokenizer.training.data import load_splits;"
-        "from kohonen_tokenizer.training.trainer import run;"
-        "config = RunConfig.from_dict(json.loads(Path(sys.argv[1]).read_text()));"
-        "images = load_splits(config.data, Path(sys.argv[2]));"
-        "run(config, images, out=Path(sys.argv[3]), device=torch.device('cpu'))"
-    )
+    program = """if True:
+        import json, os, signal, sys
+        from pathlib import Path
+        import torch
+        from kohonen_tokenizer.training.config import RunConfig
+        from kohonen_tokenizer.training.data import load_splits
+        from kohonen_tokenizer.training.trainer import Trainer, run
+
+        config = RunConfig.from_dict(json.loads(Path(sys.argv[1]).read_text()))
+        step = Trainer.step
+
+        def step_and_die(trainer):
+            if trainer.step_count == 7:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return step(trainer)
+
+        Trainer.step = step_and_die
+        images = load_splits(config.data, Path(sys.argv[2]))
+        run(config, images, out=Path(sys.argv[3]), device=torch.device("cpu"))
+    """
     command = [sys.executable, "-c", program, str(recipe), str(photo_folder), str(tmp_path / "killed")]
     # As many threads as here: the order of sums, and with it the last bit, depends on their number.
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
-    while not list((tmp_path / "killed").glob("checkpoints/step-*")):
-        assert process.poll() is None, "ended before its first checkpoint"
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    stopped_at = load_checkpoint(tmp_path / "killed").step
-    assert stopped_at < 30, "the kill came too late to show anything"
+    process = subprocess.run(command, stderr=subprocess.DEVNULL, env=environment, timeout=300)
+    assert process.returncode == -signal.SIGKILL
+    assert load_checkpoint(tmp_path / "killed").step == 6
 
     killed = load_checkpoint(run(config, images, out=tmp_path / "killed", device=CPU))
     unbroken = load_checkpoint(run(config, images, out=tmp_path / "unbroken", device=CPU))
-    assert killed.step == unbroken.step == 30
+    assert killed.step == unbroken.step == 12
     assert killed.weights_sha256 == unbroken.weights_sha256
     assert killed.validations == unbroken.validations
 
@@ -93,8 +167,9 @@ def test_sigterm_ends_a_run_with_a_checkpoint(images, small_config, tmp_path, mo
 
     monkeypatch.setattr(Trainer, "step", step_and_terminate)
     before = signal.getsignal(signal.SIGTERM)
-    path = run(small_config, images, out=tmp_path, device=CPU)
-    assert load_checkpoint(path).step == 2
+    with pytest.raises(StoppedError, match="stopped at step 2 of 8; call the same command again"):
+        run(small_config, images, out=tmp_path, device=CPU)
+    assert load_checkpoint(tmp_path).step == 2
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -125,6 +200,11 @@ def test_validation_is_the_mean_squared_error_of_normalized_images(images, small
     expected = (result.images.double() - normalized.double()).square().mean().item()
     assert validation.loss == pytest.approx(expected, rel=1e-6)
     assert validation.codes_used == len(result.quantized.indices.unique())
+    errors = (
+        (model.to_pixels(result.images).double() - images.validation.double()).square().flatten(1).mean(1)
+    )
+    psnr = [10 * math.log10(255**2 / error) for error in errors.tolist()]
+    assert validation.psnr == pytest.approx(sum(psnr) / len(psnr), abs=1e-3)
     assert model.pixel_mean.tolist() == pytest.approx(
         images.train.double().mean(dim=(0, 1, 2)).tolist(), rel=1e-6
     )
@@ -132,11 +212,13 @@ def test_validation_is_the_mean_squared_error_of_normalized_images(images, small
 
 def test_another_configuration_or_other_data_is_refused(images, small_config, tmp_path):
     run(small_config, images, out=tmp_path, device=CPU)
-    with pytest.raises(CheckpointError, match="has another configuration"):
+    with pytest.raises(CheckpointError, match=r"has another configuration \(seed: 9, not 0\)"):
         run(small_config.with_changes(seed=9), images, out=tmp_path, device=CPU)
-    fewer = type(images)(train=images.train[:100], validation=images.validation, test=None)
-    with pytest.raises(CheckpointError, match="trained on 160 images, here are 100"):
-        run(small_config, fewer, out=tmp_path, device=CPU)
+    inverted = ImageSplits(train=255 - images.train, validation=images.validation, test=None)
+    with pytest.raises(CheckpointError, match="was trained on 160 other images than these 160"):
+        run(small_config, inverted, out=tmp_path, device=CPU)
+    with pytest.raises(CheckpointError, match="has 8 steps already, and 4 are asked for"):
+        run(small_config.with_changes(steps=4), images, out=tmp_path, device=CPU)
 
 
 def test_a_finished_run_can_be_made_longer(images, small_config, tmp_path):
@@ -148,6 +230,9 @@ def test_a_finished_run_can_be_made_longer(images, small_config, tmp_path):
         run(small_config.with_changes(steps=11), images, out=tmp_path / "once", device=CPU)
     )
     assert longer.weights_sha256 == at_once.weights_sha256
+    events = EventAccumulator(str(tmp_path / "extended" / "tensorboard"))
+    events.Reload()
+    assert [point.step for point in events.Scalars("validation/psnr")] == [4, 8, 11]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "checkpoint.json"])
@@ -157,6 +242,24 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(images, small_config, tmp_p
     (path / name).write_bytes(data[: len(data) // 2])
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("description", ["[]", "{}", '{"format_version": 1, "sha256": []}', "\xff"])
+def test_a_description_of_another_kind_is_refused_in_one_line(images, small_config, tmp_path, description):
+    path = Trainer(small_config, images, device=CPU).save(tmp_path / "checkpoints")
+    (path / "checkpoint.json").write_text(description, encoding="latin-1")
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        load_checkpoint(path)
+
+
+def test_weights_of_another_model_are_refused_in_one_line(images, small_config, tmp_path):
+    path = Trainer(small_config, images, device=CPU).save(tmp_path / "checkpoints")
+    description = json.loads((path / "checkpoint.json").read_text())
+    description["config"]["model"]["hidden"] = 32
+    (path / "checkpoint.json").write_text(json.dumps(description))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors does not fit the model") as caught:
+        load_checkpoint(path).model()
     assert "\n" not in str(caught.value)
 
 
