@@ -11,9 +11,11 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from kohonen_tokenizer.pixels import Pixels
+
 from ..errors import NotAcceptableError
 from ..npy import write_npy
-from ..runtime.backend import Pixels, Tokens
+from ..runtime.backend import Tokens
 from ..runtime.images import encode_png
 from ..runtime.tokenizer import Tokenizer
 from . import media
