@@ -55,9 +55,8 @@ def _list_settings() -> str:
     for name, field in Settings.model_fields.items():
         default = "required" if field.is_required() else "unset" if field.default is None else field.default
         lines.append(f"{ENV_PREFIX}{name.upper()} ({default})")
-        lines += textwrap.wrap(
-            field.description or "", width=76, initial_indent="    ", subsequent_indent="    "
-        )
+        wrapped = textwrap.wrap(field.description or "", width=72, break_on_hyphens=False)
+        lines += [f"    {line}" for line in wrapped]
     return "\n".join(lines)
 
 
