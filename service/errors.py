@@ -10,18 +10,21 @@
     ├── DeviceError                     500     device_unavailable        no silent fall-back to the CPU
     ├── SettingsError                   500     invalid_settings          an unknown name or a bad value
     ├── AddressError                    500     address_unavailable       the port is taken, or no such host
-    ├── NotReadyError                   503     not_ready                 the model is still loading
+    ├── NotReadyError                   503     not_ready                 the model still warms up
     ├── StoppingError                   503     stopping                  the server takes no more work
     ├── QueueFullError                  429     queue_full                too many requests at once
     └── InputError                      400     invalid_input             the caller can fix it
+        ├── NotFoundError               404     not_found                 no such path
+        ├── MethodNotAllowedError       405     method_not_allowed        this path takes other methods
         ├── MalformedBodyError          400     malformed_body            a body that does not parse
+        ├── BodyTimeoutError            408     body_timeout              a body that comes too slowly
         ├── BodyTooLargeError           413     body_too_large            a body of too many bytes
         ├── ImageCountError             413     too_many_images           too many for one request
         ├── MediaTypeError              415     unsupported_media_type    a body of a type we do not read
         ├── NotAcceptableError          406     not_acceptable            Accept names no type of ours
         ├── ImageDecodeError            400     undecodable_image         empty, truncated or damaged
         ├── ImageFormatError            415     unsupported_image_format  not a JPEG, PNG or WebP
-        ├── ImagePixelsError            413     too_many_pixels           refused from the header alone
+        ├── ImagePixelsError            413     too_many_pixels           an image's, or all images' together
         ├── ImageSizeError              422     image_size_mismatch       resize="strict" and another size
         ├── PixelsError                 422     invalid_pixels            an array of the wrong type or shape
         ├── TokensError                 422     invalid_tokens            an array of the wrong type or shape
@@ -104,7 +107,7 @@ class AddressError(TokenizerError):
 
 
 class NotReadyError(TokenizerError):
-    """The model is not loaded and warmed up yet."""
+    """The model has not warmed up yet, or its warm-up failed."""
 
     status = 503
     code = "not_ready"
@@ -131,10 +134,31 @@ class InputError(TokenizerError):
     code = "invalid_input"
 
 
+class NotFoundError(InputError):
+    """There is nothing at this path."""
+
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowedError(InputError):
+    """There is something at this path, but not for this method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
 class MalformedBodyError(InputError):
     """The request's body does not parse as what it claims to be."""
 
     code = "malformed_body"
+
+
+class BodyTimeoutError(InputError):
+    """The request's body was not complete within the time that it may take."""
+
+    status = 408
+    code = "body_timeout"
 
 
 class BodyTooLargeError(InputError):
@@ -179,7 +203,7 @@ class ImageFormatError(InputError):
 
 
 class ImagePixelsError(InputError):
-    """The image's header announces more pixels than the limit."""
+    """An image, by its header, or all images of a request have more pixels than the limit."""
 
     status = 413
     code = "too_many_pixels"

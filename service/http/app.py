@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 import anyio
 from fastapi import FastAPI
@@ -10,11 +9,9 @@ from fastapi import FastAPI
 from kohonen_tokenizer import __version__
 
 from ..runtime.tokenizer import Tokenizer
-from .body_limit import BodyLimitMiddleware
 from .error_replies import add_error_handlers
 from .exchange import ExchangeMiddleware
-from .once import Once
-from .openapi import TITLE, build_openapi
+from .openapi import TITLE
 from .routes import ROUTERS
 from .service import Service
 from .settings import Settings
@@ -31,23 +28,15 @@ def create_app(settings: Settings, *, tokenizer: Tokenizer) -> FastAPI:
             tasks.start_soon(service.warm_up)
             yield
             service.stop()
+            tasks.cancel_scope.cancel()
 
-    # Our own /docs and /openapi.json stand in for FastAPI's: the examples run the model, in a worker thread.
+    # Our own /docs and /openapi.json stand in for FastAPI's: their examples are made for the model.
     app = FastAPI(
-        title=TITLE,
-        version=__version__,
-        lifespan=lifespan,
-        openapi_url=None,
-        redirect_slashes=False,
+        title=TITLE, version=__version__, lifespan=lifespan, openapi_url=None, redirect_slashes=False
     )
     app.state.service = service
-    app.state.openapi = Once(
-        partial(build_openapi, app.routes, tokenizer=tokenizer, base_url=settings.base_url)
-    )
     for router in ROUTERS:
         app.include_router(router)
-    add_error_handlers(app)
-    # The last one added is the outermost.
-    app.add_middleware(BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes)
+    add_error_handlers(app, routers=ROUTERS)
     app.add_middleware(ExchangeMiddleware, metrics=service.metrics)
     return app

@@ -22,16 +22,20 @@ class Example:
     method: str
     """In lower case, as OpenAPI has it."""
     path: str
-    command: str
-    """For a shell."""
+    shell: str
+    """The call for a shell, with {url} where the service's address belongs."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Values of parameters in the URL; they work together."""
     bodies: Mapping[str, Any] = field(default_factory=dict)
     """JSON bodies, each by a few words on what it shows."""
 
+    def command(self, base_url: str) -> str:
+        """The call for a shell that reaches the service at `base_url`."""
+        return self.shell.replace("{url}", base_url)
 
-def make_examples(tokenizer: Tokenizer, *, base_url: str) -> list[Example]:
-    """An example of each documented call of `tokenizer`'s service at `base_url`."""
+
+def make_examples(tokenizer: Tokenizer) -> list[Example]:
+    """An example of each documented call of `tokenizer`'s service."""
     latent_height, latent_width = tokenizer.level.latent_grid
     codebook_size = tokenizer.level.codebook_size
     grid = np.arange(latent_height * latent_width) % codebook_size
@@ -41,12 +45,12 @@ def make_examples(tokenizer: Tokenizer, *, base_url: str) -> list[Example]:
 
     post_json = "curl -s -H 'Content-Type: application/json'"
     post_png = "curl -s -H 'Content-Type: image/png'"
-    encode_map = f"curl -s {base_url}/map.png | {post_png} --data-binary @- {base_url}/encode"
+    encode_map = f"curl -s {{url}}/map.png | {post_png} --data-binary @- {{url}}/encode"
     return [
         Example(
             method="post",
             path="/encode",
-            command=encode_map,
+            shell=encode_map,
             parameters={"resize": "crop"},
             bodies={
                 "one image": {"image": image},
@@ -57,24 +61,22 @@ def make_examples(tokenizer: Tokenizer, *, base_url: str) -> list[Example]:
         Example(
             method="post",
             path="/decode",
-            command=f"{encode_map} | {post_json} --data-binary @- -o decoded.png {base_url}/decode",
+            shell=f"{encode_map} | {post_json} --data-binary @- -o decoded.png {{url}}/decode",
             bodies={
                 "one grid": {"tokens": tokens[0].tolist()},
-                "several grids": {"tokens": [tokens[0].tolist(), tokens[0].T.tolist()]}
-                if latent_height == latent_width
-                else {"tokens": [tokens[0].tolist(), tokens[0].tolist()]},
+                "several grids": {"tokens": [tokens[0].tolist(), tokens[0, ::-1].tolist()]},
             },
         ),
         Example(
             method="get",
             path="/neighbors",
-            command=f"curl -s '{base_url}/neighbors?token={token}&radius=1.5'",
+            shell=f"curl -s '{{url}}/neighbors?token={token}&radius=1.5'",
             parameters={"token": token, "radius": 1.5},
         ),
         Example(
             method="post",
             path="/neighbors",
-            command=f'{post_json} -d \'{{"token": {token}, "k": 1}}\' {base_url}/neighbors',
+            shell=f'{post_json} -d \'{{"token": {token}, "k": 1}}\' {{url}}/neighbors',
             bodies={
                 "the eight around": {"token": token, "radius": 1.5},
                 "the nearest in the codebook": {"token": token, "k": 1, "by": "codebook"},
@@ -82,10 +84,10 @@ def make_examples(tokenizer: Tokenizer, *, base_url: str) -> list[Example]:
             },
         ),
         *(
-            Example(method="get", path=path, command=f"curl -s {base_url}{path}")
+            Example(method="get", path=path, shell=f"curl -s {{url}}{path}")
             for path in ("/codebook", "/models", "/healthz", "/readyz", "/metrics")
         ),
-        Example(method="get", path="/map.png", command=f"curl -s -o map.png {base_url}/map.png"),
+        Example(method="get", path="/map.png", shell="curl -s -o map.png {url}/map.png"),
     ]
 
 

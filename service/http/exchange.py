@@ -37,6 +37,10 @@ class ExchangeMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        method = scope["method"]
+        if method == "HEAD":
+            # A GET whose body the server leaves out (RFC 9110, section 9.3.2).
+            scope = {**scope, "method": "GET"}
         request_id = _request_id(Headers(scope=scope).get(REQUEST_ID_HEADER, ""))
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
@@ -74,29 +78,29 @@ class ExchangeMiddleware:
                 send_with_id,
             )
         finally:
-            self._account(scope, status=status, seconds=time.perf_counter() - started)
+            self._account(scope, method=method, status=status, seconds=time.perf_counter() - started)
 
     async def _reply(self, error: TokenizerError, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope["state"]
         state["error_code"] = error.code
         await error_response(error, request_id=state["request_id"])(scope, receive, send)
 
-    def _account(self, scope: Scope, *, status: int, seconds: float) -> None:
+    def _account(self, scope: Scope, *, method: str, status: int, seconds: float) -> None:
         state = scope["state"]
         error_code = state.get("error_code")
         route = getattr(scope.get("route"), "path", "other")
         self._metrics.count_request(
-            route, method=scope["method"], status=status, seconds=seconds, error_code=error_code
+            route, method=method, status=status, seconds=seconds, error_code=error_code
         )
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            level = logging.WARNING
+        if route in _PROBES:
+            level = logging.DEBUG
         else:
-            level = logging.DEBUG if route in _PROBES else logging.INFO
+            level = logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
         logger.log(
             level,
             "%s %s %s %d%s %.1f ms id=%s",
             (scope.get("client") or ("-",))[0],
-            scope["method"],
+            method[:20],
             # Still percent-encoded, so that no client writes its own log lines.
             scope["raw_path"].decode("latin-1")[:200],
             status,

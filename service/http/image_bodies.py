@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ImagePixelsError, InputError, MalformedBodyError, PixelsError
+from kohonen_tokenizer.pixels import Pixels
+
+from ..errors import ImageCountError, ImagePixelsError, InputError, MalformedBodyError, PixelsError
 from ..json_object import keys_of, kind_of, read_json_object
 from ..npy import read_npy
-from ..runtime.backend import Pixels
 from ..runtime.images import Resize, decode_image, fit
 from . import media
 from .bodies import Body, check_count
@@ -43,14 +44,21 @@ def parse_images(body: Body, *, height: int, width: int, resize: Resize, setting
         files = [body.content]
 
     pixels = np.empty((len(files), height, width, 3), dtype=np.uint8)
+    num_pixels_left = settings.max_request_pixels
     for index, file in enumerate(files):
         try:
-            image = decode_image(file, max_pixels=settings.max_image_pixels)
+            image = decode_image(file, max_pixels=min(settings.max_image_pixels, num_pixels_left))
             pixels[index] = fit(image, height=height, width=width, resize=resize)
         except InputError as error:
+            if isinstance(error, ImagePixelsError) and num_pixels_left < settings.max_image_pixels:
+                raise ImagePixelsError(
+                    f"image {index} and those before it have more than {settings.max_request_pixels} pixels, "
+                    "the limit of a request; send fewer or smaller images"
+                ) from None
             if len(files) == 1:
                 raise
             raise type(error)(f"image {index}: {error.message}") from None
+        num_pixels_left -= image.shape[0] * image.shape[1]
     return pixels
 
 
@@ -66,10 +74,19 @@ def _images_from_npy(content: bytes, *, settings: Settings) -> Pixels:
         raise ImagePixelsError(
             f"an image has {num_pixels} pixels, the limit is {settings.max_image_pixels}; send smaller images"
         )
+    if num_pixels * len(images) > settings.max_request_pixels:
+        raise ImagePixelsError(
+            f"the images have {num_pixels * len(images)} pixels, the limit of a request is "
+            f"{settings.max_request_pixels}; send fewer or smaller images"
+        )
     return images
 
 
 def _files_from_json(content: bytes, *, max_images: int) -> list[bytes]:
+    # Before parsing, for empty lists cost thirty times their bytes. Base64 has no commas; the header of a
+    # data: URL has one.
+    if content.count(b",") > 2 * max_images:
+        raise ImageCountError(f"the JSON holds more than {max_images} images, the limit; send fewer")
     fields = read_json_object(content, example=_JSON_EXAMPLE)
     match fields:
         case {"image": image, **others} if not others:

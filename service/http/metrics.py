@@ -2,10 +2,18 @@
 
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-Operation = Literal["encode", "decode", "neighbors", "codebook", "map", "docs"]
+Operation = Literal["encode", "decode", "neighbors", "codebook", "docs", "warm-up"]
 Stage = Literal["parse", "infer", "reply"]
 
 METRICS_MEDIA_TYPE = CONTENT_TYPE_LATEST
@@ -18,6 +26,8 @@ class Metrics:
     """The counters, gauges and histograms of one app."""
 
     def __init__(self, *, model: str, codebook_hash: str) -> None:
+        # Or each counter had a twin with its time of birth. The library's switch is for the whole process.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         Info("kohonen_model", "The model that is served.", registry=self._registry).info(

@@ -10,23 +10,38 @@ from starlette.routing import BaseRoute
 from kohonen_tokenizer import __version__
 
 from ..errors import (
+    BodyTimeoutError,
     BodyTooLargeError,
     MalformedBodyError,
     MediaTypeError,
+    NotReadyError,
+    ParameterError,
     QueueFullError,
     StoppingError,
     TokenizerError,
 )
-from ..runtime.tokenizer import Tokenizer
 from . import media
-from .examples import make_examples
+from .examples import Example
 from .schemas import Error
 
 TITLE = "Kohonen tokenizer"
 
-# What any body may meet, and what any work may meet.
-BODY_ERRORS = (MalformedBodyError, BodyTooLargeError, MediaTypeError)
+# What any request, any body, and any work may meet.
+_ANY_ERRORS = (ParameterError, TokenizerError)
+BODY_ERRORS = (MalformedBodyError, BodyTimeoutError, BodyTooLargeError, MediaTypeError)
 WORK_ERRORS = (QueueFullError, StoppingError)
+# Headers of replies that depend on Accept.
+NEGOTIATED = ("Vary", "X-Model", "X-Codebook-Hash")
+
+_HEADERS = {
+    "Cache-Control": "A cache must ask with `If-None-Match` before it uses what it has.",
+    "ETag": "Changes when the picture may have changed.",
+    "Retry-After": "Seconds to wait before the same request may succeed.",
+    "Vary": "`Accept`: a cache must keep one reply for each.",
+    "X-Codebook-Hash": "SHA-256 of the code vectors: equal hashes, equal tokens.",
+    "X-Model": "Name of the model that answered.",
+    "X-Request-Id": "The id of this request in the server's log.",
+}
 
 _DESCRIPTION = """\
 Images to grids of integer tokens and back. The tokens lie on a map, so their order means something: a token's
@@ -39,12 +54,14 @@ Every reply has an `X-Request-Id`: the request's own if that is plain and short,
 Responses = dict[int | str, dict[str, Any]]
 
 
-def build_openapi(routes: Sequence[BaseRoute], *, tokenizer: Tokenizer, base_url: str) -> dict[str, Any]:
-    """The OpenAPI schema of `routes`, with examples that work on `tokenizer` at `base_url`."""
+def build_openapi(
+    routes: Sequence[BaseRoute], *, examples: Sequence[Example], base_url: str
+) -> dict[str, Any]:
+    """The OpenAPI schema of `routes`, with `examples` for a client that reaches us at `base_url`."""
     schema = get_openapi(title=TITLE, version=__version__, description=_DESCRIPTION, routes=routes)
-    for example in make_examples(tokenizer, base_url=base_url):
+    for example in examples:
         operation = schema["paths"][example.path][example.method]
-        operation["description"] += f"\n\n```sh\n{example.command}\n```\n"
+        operation["x-codeSamples"] = [{"lang": "Shell", "source": example.command(base_url)}]
         for parameter in operation.get("parameters", []):
             if parameter["name"] in example.parameters:
                 parameter["example"] = example.parameters[parameter["name"]]
@@ -78,9 +95,12 @@ def binary_body(media_type: str, description: str) -> dict[str, Any]:
 
 def files_body(description: str) -> dict[str, Any]:
     """A multipart body of files."""
-    files = {"type": "array", "items": {"type": "string", "format": "binary"}}
-    schema = {"type": "object", "description": description, "properties": {"image": files}}
-    return {media.MULTIPART: {"schema": schema}}
+    files = {
+        "type": "array",
+        "items": {"type": "string", "format": "binary"},
+        "description": description,
+    }
+    return {media.MULTIPART: {"schema": {"type": "object", "properties": {"image": files}}}}
 
 
 def reply_docs(
@@ -88,6 +108,7 @@ def reply_docs(
     model: Any,
     *,
     binary: Mapping[str, str] | None = None,
+    headers: Sequence[str] = (),
     errors: Sequence[type[TokenizerError]] = (),
 ) -> Responses:
     """The documentation of a route's replies.
@@ -96,23 +117,35 @@ def reply_docs(
         description: what the good reply is.
         model: the pydantic class, or union, of the good reply's JSON; None if there is none.
         binary: media types of the good reply's other forms, each with what it holds.
-        errors: what can go wrong, apart from our own bugs.
+        headers: the good reply's headers, of those in this module's list.
+        errors: what can go wrong, apart from what every request may meet.
     """
     content = {media_type: {"schema": _binary(text)} for media_type, text in (binary or {}).items()}
-    good: dict[str, Any] = {"description": description, "content": content}
+    good: dict[str, Any] = {"description": description, "headers": header_docs(*headers), "content": content}
     if model is not None:
         good["model"] = model
+    errors = list(dict.fromkeys((*errors, *_ANY_ERRORS)))
     replies: Responses = {200: good}
     for status in sorted({error.status for error in errors}):
         replies[status] = _error_docs([error for error in errors if error.status == status])
-    replies[500] = _error_docs([TokenizerError], description="A bug of the service.")
     return replies
 
 
-def _error_docs(errors: Sequence[type[TokenizerError]], *, description: str | None = None) -> dict[str, Any]:
-    codes = {"error": {"properties": {"code": {"enum": [error.code for error in errors]}}}}
+def header_docs(*names: str) -> dict[str, Any]:
+    """The documentation of a reply's headers `names`, and of that which every reply has."""
     return {
-        "description": description or "\n".join(f"- `{error.code}`: {error.__doc__}" for error in errors),
+        name: {"description": _HEADERS[name], "schema": {"type": "string"}}
+        for name in (*names, "X-Request-Id")
+    }
+
+
+def _error_docs(errors: Sequence[type[TokenizerError]]) -> dict[str, Any]:
+    codes = {"error": {"properties": {"code": {"enum": [error.code for error in errors]}}}}
+    texts = {error: error.__doc__ for error in errors} | {TokenizerError: "A bug of the service."}
+    may_retry = any(issubclass(error, NotReadyError | StoppingError | QueueFullError) for error in errors)
+    return {
+        "description": "\n".join(f"- `{error.code}`: {texts[error]}" for error in errors),
+        "headers": header_docs("Retry-After") if may_retry else header_docs(),
         "model": Error,
         "content": {media.JSON: {"schema": {"properties": codes}}},
     }

@@ -1,14 +1,21 @@
 """The shapes of our JSON, for the documentation; images and tokens never pass through these classes."""
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from ..runtime.manifest import CheckpointRecord, ImageSpec, Level, Manifest, TrainingData
+from ..runtime.manifest import CheckpointRecord, ImageSpec, TrainingData
+from ..runtime.topology import Neighbor
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class _Card(BaseModel):
+    """What a reply shows of a record of the manifest."""
+
+    model_config = ConfigDict(from_attributes=True)
 
 
 class OneImage(_Record):
@@ -48,31 +55,25 @@ class Decoded(_ModelReply):
     images: list[str] = Field(description="PNG files as base64, in the order of the token grids.")
 
 
-class TokenNeighbor(_Record):
-    """A token near another one."""
-
-    token: int
-    coordinates: list[int] = Field(description="(x, y) on the map, or (x) on a 1-D map.")
-    grid_distance: float = Field(description="Euclidean distance on the map.")
-    codebook_distance: float = Field(description="Euclidean distance between the code vectors.")
-
-
-class TokenNeighborhood(_Record):
+class Neighborhood(_Record):
     """A token and what is near it."""
 
     token: int
-    coordinates: list[int]
-    neighbors: list[TokenNeighbor] = Field(description="Nearest first; never the token itself.")
+    coordinates: list[int] = Field(description="(x, y) on the map, or (x) on a 1-D map.")
+    neighbors: list[Neighbor] = Field(
+        description="Nearest first, never the token itself; `grid_distance` is Euclidean on the map, "
+        "`codebook_distance` Euclidean between the code vectors."
+    )
 
 
-class NeighborsOfToken(_ModelReply, TokenNeighborhood):
+class NeighborsOfToken(_ModelReply, Neighborhood):
     """The answer to `token`."""
 
 
 class NeighborsOfTokens(_ModelReply):
     """The answer to `tokens`."""
 
-    results: list[TokenNeighborhood] = Field(description="In the order of the tokens asked for.")
+    results: list[Neighborhood] = Field(description="In the order of the tokens asked for.")
 
 
 class CodebookContent(_ModelReply):
@@ -85,33 +86,28 @@ class CodebookContent(_ModelReply):
     coordinates: list[list[int]] = Field(description="[K][2] or [K][1]: the place of each token on the map.")
 
 
-class ModelCard(_Record):
+class LevelCard(_Card):
+    """One grid of tokens of an image and the codebook behind it."""
+
+    name: str
+    latent_grid: tuple[int, int] = Field(description="[h, w]: the tokens of an image.")
+    map_shape: tuple[int, ...] = Field(description="[rows, columns] of the map, or [K] for a line of codes.")
+    codebook_size: int
+    code_dim: int
+    codebook_hash: str = Field(validation_alias="codebook_sha256", description="SHA-256 of its code vectors.")
+
+
+class ModelCard(_Card):
     """What is known of a served model."""
 
     name: str
     description: str
     license: str
     image: ImageSpec
-    levels: list[Level]
+    levels: list[LevelCard]
     metrics: dict[str, JsonValue] = Field(description="What `evaluate` measured.")
     training_data: TrainingData
     checkpoint: CheckpointRecord
-    codebook_hash: str
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Self:
-        """The card of the model with this manifest."""
-        return cls(
-            name=manifest.name,
-            description=manifest.description,
-            license=manifest.license,
-            image=manifest.image,
-            levels=list(manifest.levels),
-            metrics=manifest.metrics,
-            training_data=manifest.training_data,
-            checkpoint=manifest.checkpoint,
-            codebook_hash=manifest.levels[0].codebook_sha256,
-        )
 
 
 class Models(_Record):

@@ -1,6 +1,7 @@
 """The server process: from settings to a listening service, and to its end."""
 
-import logging
+import logging.config
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -13,17 +14,19 @@ from ..errors import AddressError
 from ..runtime.threads import available_threads
 from ..runtime.tokenizer import Tokenizer
 from .app import create_app
-from .logs import configure_logging
 from .service import Service
-from .settings import Settings
+from .settings import LogLevel, Settings
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 2048
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def run(settings: Settings, *, tokenizer: Tokenizer) -> None:
     """Serve `tokenizer` until SIGTERM or SIGINT, then let requests in work finish, and return.
+
+    If some do not finish within the time to drain, this ends the process instead, with status 0.
 
     Raises:
         AddressError: the address cannot be listened on.
@@ -55,6 +58,30 @@ def run(settings: Settings, *, tokenizer: Tokenizer) -> None:
         )
         server.run(sockets=[listener])
         logger.info("stopped")
+    if app.state.service.num_in_threads:
+        # Work in a thread cannot be cancelled, and Python would wait for it, however long it takes. Whoever
+        # asked for it was told already.
+        logger.warning("%d pieces of work outlasted the drain", app.state.service.num_in_threads)
+        logging.shutdown()
+        os._exit(0)
+
+
+def configure_logging(level: LogLevel) -> None:
+    """Send this package's lines from `level` on to stderr, and other packages' from WARNING on."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": {"format": LOG_FORMAT}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "root": {"level": "WARNING", "handlers": ["stderr"]},
+            "loggers": {
+                "kohonen_tokenizer": {"level": level.upper()},
+                # Its warnings only repeat what the client is told in a 400.
+                "python_multipart": {"level": "ERROR"},
+            },
+        }
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:

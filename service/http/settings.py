@@ -48,8 +48,15 @@ class Settings(BaseSettings):
         default=32 * 1024**2,
         ge=1024,
         le=1024**3,
-        description="Bytes of one request body; a longer one is refused as soon as that is known. At most "
-        "`max_pending_requests` bodies are in memory.",
+        description="Bytes of one request body; a longer one is refused as soon as that is known. Bodies of "
+        "tokens may have as many as the other limits need. At most `max_pending_requests` bodies are in "
+        "memory.",
+    )
+    body_timeout_s: int = Field(
+        default=60,
+        ge=1,
+        le=3600,
+        description="Seconds in which a request's body must be complete; a slower one gets a 408.",
     )
     max_images: int = Field(
         default=256, ge=1, le=65536, description="Images, or token grids, of one request."
@@ -60,8 +67,17 @@ class Settings(BaseSettings):
         le=2**28,
         description="Pixels (height x width) of one image as sent, read from its header before decoding.",
     )
+    max_request_pixels: int = Field(
+        default=4 * 4096 * 4096,
+        ge=1,
+        le=2**34,
+        description="Pixels of all images of one request as sent.",
+    )
     max_neighbor_tokens: int = Field(
         default=64, ge=1, le=65536, description="Tokens whose neighbors one request may ask for."
+    )
+    max_neighbors: int = Field(
+        default=65536, ge=1, le=2**24, description="Neighbors in one reply, of all its tokens together."
     )
     max_pending_requests: int = Field(
         default=64,

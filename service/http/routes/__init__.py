@@ -2,14 +2,13 @@
 
 from fastapi import APIRouter
 
-from . import codebook, decode, docs, encode, health, models, neighbors
+from . import decode, docs, encode, health, model, neighbors
 
 ROUTERS: tuple[APIRouter, ...] = (
     encode.router,
     decode.router,
     neighbors.router,
-    codebook.router,
-    models.router,
+    model.router,
     health.router,
     docs.router,
 )

@@ -1,30 +1,35 @@
-"""GET /, /docs and /openapi.json: the documentation, with examples made from the model that is served."""
+"""GET /, /docs and /openapi.json: the documentation, with examples made for the model that is served."""
+
+from typing import Any
 
 from fastapi import APIRouter
-from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 
+from ..docs_page import render_page
+from ..openapi import build_openapi
+from ..parameters import NoParameters
 from ..replies import json_response
-from ..service import ServiceDep
+from ..service import Admitted, Service, ServiceDep
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[NoParameters, Admitted])
 
 
 @router.get("/")
-async def get_root() -> Response:
-    """Lead a newcomer to the documentation."""
-    return RedirectResponse("/docs")
-
-
 @router.get("/docs")
-async def get_docs() -> Response:
-    """The page to read about the calls and to try them."""
-    return get_swagger_ui_html(openapi_url="/openapi.json", title="Kohonen tokenizer")
+async def get_docs(request: Request, service: ServiceDep) -> Response:
+    """The page to read about the calls."""
+    return await service.run("docs", "reply", lambda: HTMLResponse(render_page(_schema(request, service))))
 
 
 @router.get("/openapi.json")
 async def get_openapi_schema(request: Request, service: ServiceDep) -> Response:
-    """The schema; its examples come from the model, so it is made in a worker thread."""
-    schema = await service.run("docs", "reply", request.app.state.openapi.get)
-    return json_response(schema)
+    """The same for programs."""
+    return await service.run("docs", "reply", lambda: json_response(_schema(request, service)))
+
+
+def _schema(request: Request, service: Service) -> dict[str, Any]:
+    service.require_warm()
+    # As this client reaches us, which behind a proxy or a port mapping is not where we listen.
+    base_url = str(request.base_url).rstrip("/")
+    return build_openapi(request.app.routes, examples=service.examples, base_url=base_url)

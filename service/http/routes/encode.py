@@ -3,8 +3,8 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,7 +15,6 @@ from ...errors import (
     ImagePixelsError,
     ImageSizeError,
     NotAcceptableError,
-    ParameterError,
     PixelsError,
 )
 from ...runtime.images import Resize
@@ -24,6 +23,7 @@ from ..bodies import read_body
 from ..image_bodies import MEDIA_TYPES, parse_images
 from ..openapi import (
     BODY_ERRORS,
+    NEGOTIATED,
     WORK_ERRORS,
     binary_body,
     files_body,
@@ -31,17 +31,16 @@ from ..openapi import (
     reply_docs,
     request_docs,
 )
+from ..parameters import Parameters, from_url, parameter_docs
 from ..replies import TOKEN_REPLIES, tokens_response
 from ..schemas import Encoded, ManyImages, OneImage
-from ..service import Admitted, ServiceDep, Unrepeated
+from ..service import Admitted, ServiceDep
 
 router = APIRouter(tags=["tokens"])
 
 
-class EncodeQuery(BaseModel):
+class EncodeParameters(Parameters):
     """The parameters of /encode."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     resize: Resize = Field(
         default="crop",
@@ -60,6 +59,7 @@ _REPLIES = reply_docs(
     "The tokens.",
     Encoded,
     binary={media.NPY: "int32 [B, h, w]"},
+    headers=NEGOTIATED,
     errors=(
         *WORK_ERRORS,
         *BODY_ERRORS,
@@ -70,7 +70,6 @@ _REPLIES = reply_docs(
         ImagePixelsError,
         ImageSizeError,
         PixelsError,
-        ParameterError,
     ),
 )
 
@@ -79,15 +78,24 @@ _REPLIES = reply_docs(
     "/encode",
     summary="Images to tokens",
     response_class=Response,
-    dependencies=[Admitted, Unrepeated],
+    dependencies=[Admitted],
     responses=_REPLIES,
-    openapi_extra=_REQUEST,
+    openapi_extra=_REQUEST | parameter_docs(EncodeParameters),
 )
-async def encode(request: Request, service: ServiceDep, query: Annotated[EncodeQuery, Query()]) -> Response:
+async def encode(
+    request: Request,
+    service: ServiceDep,
+    parameters: Annotated[EncodeParameters, Depends(from_url(EncodeParameters))],
+) -> Response:
     """Encode one image or many to grids of tokens, as JSON or as .npy (by `Accept`)."""
     media_type = media.negotiate(media.accept_of(request.headers), offers=TOKEN_REPLIES)
-    body = await read_body(request, media_types=MEDIA_TYPES)
-    tokenizer = service.tokenizer
+    tokenizer, settings = service.tokenizer, service.settings
+    body = await read_body(
+        request,
+        media_types=MEDIA_TYPES,
+        max_bytes=settings.max_body_bytes,
+        timeout_s=settings.body_timeout_s,
+    )
     images = await service.run(
         "encode",
         "parse",
@@ -96,8 +104,8 @@ async def encode(request: Request, service: ServiceDep, query: Annotated[EncodeQ
             body,
             height=tokenizer.manifest.image.height,
             width=tokenizer.manifest.image.width,
-            resize=query.resize,
-            settings=service.settings,
+            resize=parameters.resize,
+            settings=settings,
         ),
     )
     tokens = await service.run("encode", "infer", partial(tokenizer.encode, images))

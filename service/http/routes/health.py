@@ -6,10 +6,11 @@ from starlette.responses import Response
 from ...errors import NotReadyError, StoppingError
 from ..metrics import METRICS_MEDIA_TYPE
 from ..openapi import reply_docs
+from ..parameters import NoParameters
 from ..schemas import Health, Readiness
 from ..service import ServiceDep
 
-router = APIRouter(tags=["operation"])
+router = APIRouter(tags=["operation"], dependencies=[NoParameters])
 
 
 @router.get("/healthz", summary="Is the process alive?", responses=reply_docs("It is.", Health))

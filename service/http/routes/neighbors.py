@@ -1,29 +1,54 @@
 """GET and POST /neighbors: what is near a token, on the map or in the codebook."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...errors import ParameterError, TokenRangeError
+from ...errors import ParameterError, TokenizerError, TokenRangeError
+from ...json_object import read_json_object
+from ...runtime.tokenizer import Tokenizer
 from .. import media
-from ..bodies import read_body
-from ..neighborhoods import NeighborsQuery, find_neighborhoods, parse_query
-from ..openapi import BODY_ERRORS, WORK_ERRORS, json_body, reply_docs, request_docs
-from ..replies import neighborhoods_response
+from ..bodies import BYTES_BESIDE_TOKENS, BYTES_PER_TOKEN, read_body
+from ..openapi import BODY_ERRORS, WORK_ERRORS, Responses, json_body, reply_docs, request_docs
+from ..parameters import NoParameters, Parameters, from_url, parameter_docs, validate
+from ..replies import json_response
 from ..schemas import NeighborsOfToken, NeighborsOfTokens
-from ..service import Admitted, Service, ServiceDep, Unrepeated
+from ..service import Admitted, Service, ServiceDep
+from ..settings import Settings
 
 router = APIRouter(tags=["map"])
 
 
-def _docs(*errors: Any) -> dict[int | str, dict[str, Any]]:
+class NeighborsParameters(Parameters):
+    """The parameters of /neighbors, in the URL or in a JSON body."""
+
+    repeatable: ClassVar = frozenset({"tokens"})
+
+    token: int | None = Field(default=None, description="The token whose neighbors are asked for.")
+    tokens: list[int] | None = Field(
+        default=None, min_length=1, description="Instead of `token`: several, each answered by itself."
+    )
+    radius: float | None = Field(
+        default=None,
+        description="Every token at a Euclidean distance on the map of at most this. Without `k` the "
+        "default is 1.5: on a 2-D map the eight around.",
+    )
+    k: int | None = Field(default=None, description="Instead of `radius`: this many nearest tokens.")
+    by: Literal["map", "codebook"] = Field(
+        default="map", description="What is near: places on the map, or code vectors (needs `k`)."
+    )
+
+
+def _replies(*errors: type[TokenizerError]) -> Responses:
     return reply_docs(
         "The neighbors: of one token, or a list for `tokens`.",
         NeighborsOfToken | NeighborsOfTokens,
-        errors=(*WORK_ERRORS, ParameterError, TokenRangeError, *errors),
+        errors=(*WORK_ERRORS, TokenRangeError, *errors),
     )
 
 
@@ -31,48 +56,81 @@ def _docs(*errors: Any) -> dict[int | str, dict[str, Any]]:
     "/neighbors",
     summary="Neighbors of a token",
     response_class=Response,
-    dependencies=[Admitted, Unrepeated],
-    responses=_docs(),
+    dependencies=[Admitted],
+    responses=_replies(),
+    openapi_extra=parameter_docs(NeighborsParameters),
 )
-async def get_neighbors(service: ServiceDep, query: Annotated[NeighborsQuery, Query()]) -> Response:
+async def get_neighbors(
+    service: ServiceDep, parameters: Annotated[NeighborsParameters, Depends(from_url(NeighborsParameters))]
+) -> Response:
     """List the tokens within a radius of `token`, or its `k` nearest, with both distances."""
-    return await _answer(query, service)
+    return await _answer(parameters, service)
 
 
 @router.post(
     "/neighbors",
     summary="Neighbors of a token, asked in JSON",
     response_class=Response,
-    dependencies=[Admitted],
-    responses=_docs(*BODY_ERRORS),
-    openapi_extra=request_docs(json_body(NeighborsQuery)),
+    dependencies=[Admitted, NoParameters],
+    responses=_replies(*BODY_ERRORS),
+    openapi_extra=request_docs(json_body(NeighborsParameters)),
 )
 async def post_neighbors(request: Request, service: ServiceDep) -> Response:
     """The same with the parameters in the body."""
-    body = await read_body(request, media_types=(media.JSON,))
-    query = await service.run("neighbors", "parse", partial(parse_query, body))
-    return await _answer(query, service)
+    settings = service.settings
+    num_bytes = settings.max_neighbor_tokens * BYTES_PER_TOKEN + BYTES_BESIDE_TOKENS
+    body = await read_body(
+        request,
+        media_types=(media.JSON,),
+        max_bytes=min(settings.max_body_bytes, num_bytes),
+        timeout_s=settings.body_timeout_s,
+    )
+    fields = read_json_object(body.content, example='{"token": 0, "radius": 1.5}')
+    return await _answer(validate(NeighborsParameters, fields), service)
 
 
-async def _answer(query: NeighborsQuery, service: Service) -> Response:
+async def _answer(parameters: NeighborsParameters, service: Service) -> Response:
     tokenizer = service.tokenizer
     neighborhoods = await service.run(
         "neighbors",
         "infer",
-        partial(
-            find_neighborhoods,
-            query,
-            tokenizer=tokenizer,
-            max_tokens=service.settings.max_neighbor_tokens,
-        ),
+        partial(_find, parameters, tokenizer=tokenizer, settings=service.settings),
     )
-    return await service.run(
-        "neighbors",
-        "reply",
-        partial(
-            neighborhoods_response,
-            neighborhoods,
-            single=query.token is not None,
-            tokenizer=tokenizer,
-        ),
-    )
+    content = neighborhoods[0] if parameters.tokens is None else {"results": neighborhoods}
+    return await service.run("neighbors", "reply", partial(json_response, content | tokenizer.identity))
+
+
+def _find(
+    parameters: NeighborsParameters, *, tokenizer: Tokenizer, settings: Settings
+) -> list[dict[str, Any]]:
+    """What is near each token that is asked for, in their order, as the reply has it."""
+    tokens = _tokens(parameters, max_tokens=settings.max_neighbor_tokens)
+    neighborhoods: list[dict[str, Any]] = []
+    num_neighbors = 0
+    for token in tokens:
+        neighbors = tokenizer.neighbors(token, radius=parameters.radius, k=parameters.k, by=parameters.by)
+        num_neighbors += len(neighbors)
+        if num_neighbors > settings.max_neighbors:
+            raise ParameterError(
+                f"the tokens have {num_neighbors} neighbors or more, the limit is {settings.max_neighbors}; "
+                "ask for fewer tokens, or a smaller radius or k"
+            )
+        coordinates = tokenizer.codebook.coordinates[token].tolist()
+        neighborhoods.append({"token": token, "coordinates": coordinates, "neighbors": neighbors})
+    return neighborhoods
+
+
+def _tokens(parameters: NeighborsParameters, *, max_tokens: int) -> Sequence[int]:
+    match parameters.token, parameters.tokens:
+        case int(token), None:
+            return [token]
+        case None, list(tokens):
+            if len(tokens) > max_tokens:
+                raise ParameterError(
+                    f"tokens has {len(tokens)} entries, the limit is {max_tokens}; ask for fewer"
+                )
+            return tokens
+        case None, None:
+            raise ParameterError("token is missing; give token, or tokens for several")
+        case _:
+            raise ParameterError("token and tokens were both given; give one of them")

@@ -83,9 +83,9 @@ class BrokenBackend:
 def test_a_bug_is_logged_and_answered_without_its_inside(
     serve_in_thread, tiny_bundle, tiny_model, wait_until, metric, caplog, error
 ):
-    backend = BrokenBackend(tiny_model, error=error, num_good_calls=1)
+    backend = BrokenBackend(tiny_model, error=error, num_good_calls=2)
     with serve_in_thread(Tokenizer(load_bundle(tiny_bundle), backend=backend)) as client:
-        # The warm-up takes the one good call.
+        # The warm-up takes the good calls: the map and the examples.
         wait_until(lambda: client.get("/readyz").status_code == 200)
         with caplog.at_level(logging.ERROR):
             reply = client.post("/decode", json=GRID, headers={"X-Request-Id": "find-me"})

@@ -38,6 +38,9 @@ def test_the_environment_counts_less_than_the_command_line(monkeypatch):
         ("max_body_bytes", 0),
         ("max_images", 0),
         ("max_image_pixels", 0),
+        ("max_request_pixels", 0),
+        ("max_neighbors", 0),
+        ("body_timeout_s", 0),
         ("max_neighbor_tokens", 0),
         ("max_pending_requests", 0),
         ("drain_timeout_s", 0),
@@ -78,7 +81,7 @@ def test_every_setting_says_what_it_means_and_every_number_is_bounded():
         for variant in field.get("anyOf", [field])
         if variant.get("type") == "integer"
     ]
-    assert len(numbers) == 9
+    assert len(numbers) == 12
     assert all("minimum" in number and "maximum" in number for number in numbers)
 
 

@@ -1,4 +1,4 @@
-"""GET /codebook and GET /map.png: the vocabulary as numbers and as a picture."""
+"""GET /models, /codebook and /map.png: what is served, its vocabulary in numbers, and as a picture."""
 
 from functools import partial
 
@@ -6,14 +6,21 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...errors import NotAcceptableError
+from ...errors import NotAcceptableError, NotReadyError, StoppingError
 from .. import media
-from ..openapi import WORK_ERRORS, reply_docs
-from ..replies import CODEBOOK_REPLIES, codebook_response, is_unchanged, map_response, unchanged_response
-from ..schemas import CodebookContent
+from ..openapi import NEGOTIATED, WORK_ERRORS, header_docs, reply_docs
+from ..parameters import NoParameters
+from ..replies import CODEBOOK_REPLIES, codebook_response, map_response
+from ..schemas import CodebookContent, ModelCard, Models
 from ..service import Admitted, ServiceDep
 
-router = APIRouter(tags=["map"])
+router = APIRouter(tags=["model"], dependencies=[NoParameters])
+
+
+@router.get("/models", summary="The models served", responses=reply_docs("The models.", Models))
+async def get_models(service: ServiceDep) -> Models:
+    """List each model with its sizes, metrics, training data and hashes."""
+    return Models(models=[ModelCard.model_validate(service.tokenizer.manifest)])
 
 
 @router.get(
@@ -25,6 +32,7 @@ router = APIRouter(tags=["map"])
         "The code vectors and their places on the map.",
         CodebookContent,
         binary={media.NPY: "the vectors alone, float32 [K, D]"},
+        headers=NEGOTIATED,
         errors=(*WORK_ERRORS, NotAcceptableError),
     ),
 )
@@ -40,18 +48,25 @@ async def get_codebook(request: Request, service: ServiceDep) -> Response:
     "/map.png",
     summary="The map as a picture",
     response_class=Response,
-    dependencies=[Admitted],
     responses=reply_docs(
         "Every code decoded as a constant grid, each at its place on the map.",
         None,
         binary={media.PNG: "rows * H pixels high, columns * W wide"},
-        errors=WORK_ERRORS,
+        headers=("ETag", "Cache-Control", "X-Model", "X-Codebook-Hash"),
+        errors=(NotReadyError, StoppingError),
     )
-    | {304: {"description": "The picture that `If-None-Match` names is still the right one."}},
+    | {
+        304: {
+            "description": "The picture that `If-None-Match` names is still the right one.",
+            "headers": header_docs("ETag", "Cache-Control"),
+        }
+    },
 )
 async def get_map(request: Request, service: ServiceDep) -> Response:
     """Show the map: where the model is well ordered, neighbors look alike."""
-    if is_unchanged(request.headers.get("if-none-match"), tokenizer=service.tokenizer):
-        return unchanged_response(service.tokenizer)
-    picture = await service.run("map", "infer", service.map_png.get)
-    return map_response(picture, tokenizer=service.tokenizer)
+    service.require_warm()
+    return map_response(
+        service.map_png,
+        if_none_match=request.headers.get("if-none-match"),
+        tokenizer=service.tokenizer,
+    )

@@ -1,0 +1,108 @@
+"""The page about the calls, made from the OpenAPI schema: plain HTML that needs no script and no network."""
+
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto; padding: 1rem;
+  max-width: 56rem }
+h2 { margin-top: 2.5rem; border-top: 1px solid #ccc; padding-top: 1rem; font-size: 1.15rem }
+code, pre { font: 0.9em/1.5 ui-monospace, monospace; background: #f3f3f0; border-radius: 3px }
+code { padding: 0.1em 0.3em }
+pre { padding: 0.7rem; white-space: pre-wrap; overflow-wrap: anywhere }
+table { border-collapse: collapse; width: 100%; font-size: 0.95em }
+th, td { text-align: left; vertical-align: top; padding: 0.25rem 1rem 0.25rem 0 }
+th { font-weight: 600; white-space: nowrap }
+"""
+
+
+def render_page(schema: dict[str, Any]) -> str:
+    """The HTML of `schema`, as `build_openapi` gives it: each call with its inputs, replies and example."""
+    title = escape(schema["info"]["title"])
+    calls = [
+        (method.upper(), path, operation)
+        for path, operations in schema["paths"].items()
+        for method, operation in operations.items()
+    ]
+    contents = "\n".join(
+        f'<li><a href="#{_anchor(method, path)}"><code>{method} {escape(path)}</code></a> '
+        f"{escape(operation['summary'])}</li>"
+        for method, path, operation in calls
+    )
+    sections = "\n".join(_section(method, path, operation) for method, path, operation in calls)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<h1>{title} {escape(schema["info"]["version"])}</h1>
+{_prose(schema["info"]["description"])}
+<p>The same for programs: <a href="/openapi.json">/openapi.json</a>.</p>
+<ul>
+{contents}
+</ul>
+{sections}
+</body>
+</html>
+"""
+
+
+def _section(method: str, path: str, operation: dict[str, Any]) -> str:
+    parts = [
+        f'<h2 id="{_anchor(method, path)}"><code>{method} {escape(path)}</code> '
+        f"{escape(operation['summary'])}</h2>",
+        _prose(operation["description"]),
+        *(f"<pre>{escape(sample['source'])}</pre>" for sample in operation["x-codeSamples"]),
+        _table("Parameters in the URL", _parameters(operation)),
+        _table("Bodies", _bodies(operation)),
+        _table("Replies", _replies(operation)),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _parameters(operation: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for parameter in operation.get("parameters", []):
+        default = parameter["schema"].get("default")
+        text = parameter["description"] + (f" Default: `{default}`." if default is not None else "")
+        yield parameter["name"], text
+
+
+def _bodies(operation: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+        schema = content["schema"]
+        for option in schema.get("oneOf", [schema]):
+            fields = [
+                f"`{name}`: {field['description']}" for name, field in option.get("properties", {}).items()
+            ]
+            yield media_type, "\n\n".join(filter(None, [option.get("description"), *fields]))
+
+
+def _replies(operation: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for status, reply in operation["responses"].items():
+        media_types = ", ".join(reply.get("content", {})) if status == "200" else ""
+        yield status, reply["description"] + (f"\n\n{media_types}" if media_types else "")
+
+
+def _table(heading: str, rows: Iterator[tuple[str, str]]) -> str:
+    body = "\n".join(f"<tr><th>{escape(name)}</th><td>{_prose(text)}</td></tr>" for name, text in rows)
+    return f"<h3>{heading}</h3>\n<table>\n{body}\n</table>" if body else ""
+
+
+def _prose(text: str) -> str:
+    """The little Markdown of our own descriptions: paragraphs, lists, and code in backticks."""
+    paragraphs = escape(text.strip()).replace("\n- ", "\n\n").removeprefix("- ").split("\n\n")
+    return "".join(f"<p>{_code(paragraph)}</p>" for paragraph in paragraphs)
+
+
+def _code(text: str) -> str:
+    pieces = text.split("`")
+    return "".join(f"<code>{piece}</code>" if index % 2 else piece for index, piece in enumerate(pieces))
+
+
+def _anchor(method: str, path: str) -> str:
+    return f"{method.lower()}{path.replace('/', '-')}"

@@ -1,0 +1,92 @@
+"""Parameters of requests, read as strictly from the URL as from a JSON body."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar, TypeVar
+
+from fastapi import Depends
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import Request
+
+from ..errors import ParameterError
+
+# A number as JSON writes it (RFC 8259, section 6): Python's own readers also take "1_0" and " 1".
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_MAX_NUMBER_CHARS = 100
+
+
+class Parameters(BaseModel):
+    """Base of the parameters that a route takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    repeatable: ClassVar[frozenset[str]] = frozenset()
+    """Names that make a list in the URL, one value each time."""
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+def from_url(model: type[P]) -> Callable[[Request], Awaitable[P]]:
+    """A dependency that gives a route its parameters in the URL.
+
+    It raises ParameterError for a name that is none of `model`, a name given twice, or a wrong value.
+    """
+
+    async def read(request: Request) -> P:
+        values: dict[str, Any] = {}
+        for name, text in request.query_params.multi_items():
+            if name not in model.model_fields:
+                raise ParameterError(
+                    f"{name[:50]!r} is no parameter here; leave it out, or see /docs for its name"
+                )
+            if name in model.repeatable:
+                values.setdefault(name, []).append(_value(text))
+            elif name in values:
+                raise ParameterError(f"{name!r} is given more than once in the URL; give it once")
+            else:
+                values[name] = _value(text)
+        return validate(model, values)
+
+    return read
+
+
+NoParameters = Depends(from_url(Parameters))
+"""For routes without parameters: a name that means nothing here would otherwise be dropped in silence."""
+
+
+def validate(model: type[P], values: Mapping[str, Any]) -> P:
+    """`values`, from JSON, as `model`.
+
+    Raises:
+        ParameterError: an unknown name, or a value that is not of the documented type.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(map(str, first["loc"]))[:50]
+        if first["type"] == "extra_forbidden":
+            raise ParameterError(
+                f"{name!r} is no parameter here; leave it out, or see /docs for its name"
+            ) from None
+        raise ParameterError(f"{name}: {first['msg']}, not {str(first['input'])[:100]!r}") from None
+
+
+def parameter_docs(model: type[Parameters]) -> dict[str, Any]:
+    """The OpenAPI documentation of the parameters in the URL."""
+    return {
+        "parameters": [
+            {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
+            for name, schema in model.model_json_schema()["properties"].items()
+        ]
+    }
+
+
+def _value(text: str) -> int | float | str:
+    """The value that `text` would be in JSON, where numbers and strings differ."""
+    if len(text) <= _MAX_NUMBER_CHARS and _NUMBER.fullmatch(text):
+        number: int | float = json.loads(text)
+        return number
+    return text
