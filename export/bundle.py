@@ -14,10 +14,11 @@ from kohonen_tokenizer.training.checkpoint import Checkpoint
 from kohonen_tokenizer.training.model import VQVAE
 
 from .bundle_files import archive_path, check_target, write_bundle
+from .errors import ExportError
 from .formats import FORMATS, CapturedGraph, WrittenGraphs
 from .graphs import DecoderGraph, EncoderGraph
 from .manifest import CODEBOOK_FILE, ModelCard, build_manifest
-from .parity import Parity, check_parity
+from .parity import Parity, check_num_images, check_parity
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,10 +44,13 @@ def export_bundle(
 
     ``images`` uint8 [N, H, W, 3] is what the graphs are compared with the checkpoint on, see
     ``check_parity``. Raises ExportError: TargetError when ``out`` is taken, ParityError when a graph differs,
-    BundleRefusedError when the service would not load the bundle.
+    BundleRefusedError when the service would not load the bundle. On any error what was there before is
+    there still; for a kill see ``write_bundle``.
     """
     out = out.resolve()
     check_target(out, overwrite=overwrite)
+    check_num_images(images)
+    check_weights(checkpoint)
     model = checkpoint.model()
     written = write_graphs(model, image_size=checkpoint.config.data.image_size)
     parity = check_parity(model, written=written, images=images)
@@ -66,6 +70,18 @@ def export_bundle(
     )
     write_bundle(files, out, manifest=manifest)
     return ExportedBundle(folder=out, archive=archive_path(out), manifest=manifest, parity=parity)
+
+
+def check_weights(checkpoint: Checkpoint) -> None:
+    """Raise ExportError if a weight is NaN or infinite.
+
+    Parity cannot tell: as pixels, NaN becomes the same 0 in the checkpoint and in the graphs.
+    """
+    for name, weights in checkpoint.weights.items():
+        if not weights.isfinite().all():
+            raise ExportError(
+                f"{checkpoint.path}: {name} has values that are NaN or infinite; export an earlier checkpoint"
+            )
 
 
 def write_graphs(model: VQVAE, *, image_size: int) -> list[WrittenGraphs]:

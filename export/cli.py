@@ -76,10 +76,14 @@ def export(
 
 
 def comparison_images(checkpoint: Checkpoint, *, data: Path | None) -> Tensor:
-    """Images that training has not learnt from, uint8 [N, H, W, 3]: the data's, or made in code."""
+    """Images that training has not learnt from, uint8 [N, H, W, 3]: the data's, or made in code.
+
+    Raises DataError when ``data`` cannot be read and CheckpointError when it is not the run's own.
+    """
     import torch
 
     from kohonen_tokenizer.training.data import load_splits
+    from kohonen_tokenizer.training.trainer import check_data
 
     from .parity import NUM_IMAGES
     from .parity_images import smooth_images
@@ -87,6 +91,7 @@ def comparison_images(checkpoint: Checkpoint, *, data: Path | None) -> Tensor:
     if data is None:
         return smooth_images(NUM_IMAGES, size=checkpoint.config.data.image_size)
     splits = load_splits(checkpoint.config.data, data)
+    check_data(checkpoint, splits)
     held_out = splits.validation if splits.test is None else splits.test
     # Spread over all of it: folders of images are sorted by class.
     return held_out[torch.linspace(0, len(held_out) - 1, min(NUM_IMAGES, len(held_out))).long()]

@@ -6,7 +6,8 @@ ExportError (a ValueError)
 ├── MetricsError  metrics that cannot be read, or that were measured on another checkpoint
 └── BundleRefusedError  a value that the manifest cannot hold, or a bundle that the service would not load
 
-After any of them nothing has been written.
+ExportError itself is for a checkpoint, images or a setting that no bundle can come from. After any of them
+what was in the bundle's place before is there still.
 """
 
 from __future__ import annotations

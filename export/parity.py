@@ -69,6 +69,15 @@ class Parity:
     """Greatest difference of a decoded pixel, in levels of 255."""
 
 
+def check_num_images(images: Tensor) -> None:
+    """Raise ExportError for fewer than ``NUM_IMAGES`` images [N, H, W, 3]."""
+    if len(images) < NUM_IMAGES:
+        raise ExportError(
+            f"{len(images)} images to compare on: at least {NUM_IMAGES} are needed; "
+            "give more, or leave out --data to compare on images made in code"
+        )
+
+
 @torch.no_grad()
 def check_parity(model: VQVAE, *, written: Sequence[WrittenGraphs], images: Tensor) -> Parity:
     """Compare ``written`` with ``model`` on ``images`` uint8 [N, H, W, 3], on noise, and on every code.
@@ -78,8 +87,7 @@ def check_parity(model: VQVAE, *, written: Sequence[WrittenGraphs], images: Tens
     from each code's constant grid, must be within one level. Raises ParityError naming the format, the graph
     and the batch, and ExportError for fewer than ``NUM_IMAGES`` images.
     """
-    if len(images) < NUM_IMAGES:
-        raise ExportError(f"{len(images)} images to compare on: at least {NUM_IMAGES} are needed; add images")
+    check_num_images(images)
     noise = noise_images(NUM_IMAGES, size=images.shape[1])
     encoder_cases = [
         _EncoderCase.of(pixels, model=model)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from kohonen_tokenizer.export.bundle import export_bundle
@@ -12,7 +13,7 @@ from kohonen_tokenizer.export.formats import FORMATS, CapturedGraph, WrittenGrap
 from kohonen_tokenizer.export.manifest import ModelCard, validation_metrics
 from kohonen_tokenizer.training.checkpoint import load_checkpoint
 from kohonen_tokenizer.training.config import DataConfig, ModelConfig, QuantizerConfig, RunConfig
-from kohonen_tokenizer.training.data import ImageSplits
+from kohonen_tokenizer.training.data import load_splits
 from kohonen_tokenizer.training.trainer import Trainer
 
 SIZE = 16
@@ -51,11 +52,21 @@ def photos():
 
 
 @pytest.fixture(scope="session")
-def run_folder(photos, tmp_path_factory):
+def data_folder(photos, tmp_path_factory):
+    """The crops as files: 140 in train/ and 60 in test/."""
+    root = tmp_path_factory.mktemp("data")
+    for name, images in (("train", photos[:140]), ("test", photos[140:])):
+        (root / name).mkdir()
+        for number, image in enumerate(images):
+            Image.fromarray(image.numpy()).save(root / name / f"{number:03d}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def run_folder(data_folder, tmp_path_factory):
     """A run with one checkpoint."""
     folder = tmp_path_factory.mktemp("run")
-    splits = ImageSplits(train=photos[:100], validation=photos[100:140], test=photos[140:])
-    trainer = Trainer(CONFIG, splits, device=torch.device("cpu"))
+    trainer = Trainer(CONFIG, load_splits(CONFIG.data, data_folder), device=torch.device("cpu"))
     for _ in range(CONFIG.steps):
         trainer.step()
     trainer.validate()

@@ -57,7 +57,7 @@ def test_values_are_the_checkpoints(build, checkpoint):
     assert manifest.checkpoint.step == 40
     assert manifest.training_data.model_dump() == {
         "name": "photo crops",
-        "num_images": 100,
+        "num_images": 112,
         "license": "as scikit-learn ships them",
     }
     assert {**manifest.training, "model": manifest.architecture} == config.to_dict()
@@ -113,14 +113,10 @@ def test_source_date_epoch_has_to_be_seconds(build, monkeypatch, value):
         build()
 
 
-def test_a_name_that_no_manifest_holds_is_refused(build, checkpoint):
-    config = dataclasses.replace(checkpoint.config, name="my model")
-    with pytest.raises(BundleRefusedError, match=r"cannot hold name 'my model'.*; correct the run's config"):
-        build(dataclasses.replace(checkpoint, config=config))
-
-
 def test_a_metric_that_is_no_number_is_refused(build):
-    with pytest.raises(BundleRefusedError, match="cannot hold metrics"):
+    with pytest.raises(
+        BundleRefusedError, match=r"cannot hold metrics\.psnr.* nan: .*; correct the run's config"
+    ):
         build(metrics={"psnr": float("nan")})
 
 

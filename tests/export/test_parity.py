@@ -147,7 +147,7 @@ def test_a_model_that_has_diverged_is_not_exported(model):
 
 
 def test_too_few_images_are_refused(model):
-    with pytest.raises(ExportError, match="19 images to compare on: at least 20"):
+    with pytest.raises(ExportError, match="19 images to compare on: at least 20 are needed"):
         check_parity(model, written=graphs_that(model), images=IMAGES[:19])
 
 
