@@ -238,7 +238,7 @@ class TokenRangeError(InputError):
 
 
 class ParameterError(InputError):
-    """A parameter (radius, k, by, resize) is outside its limits or contradicts another."""
+    """A parameter is unknown, outside its limits, or contradicts another."""
 
     status = 422
     code = "invalid_parameter"

@@ -14,6 +14,8 @@ pre { padding: 0.7rem; white-space: pre-wrap; overflow-wrap: anywhere }
 table { border-collapse: collapse; width: 100%; font-size: 0.95em }
 th, td { text-align: left; vertical-align: top; padding: 0.25rem 1rem 0.25rem 0 }
 th { font-weight: 600; white-space: nowrap }
+td p { margin: 0 0 0.25rem }
+h3 { font-size: 1rem; margin-bottom: 0.25rem }
 """
 
 

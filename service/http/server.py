@@ -61,7 +61,9 @@ def run(settings: Settings, *, tokenizer: Tokenizer) -> None:
     if app.state.service.num_in_threads:
         # Work in a thread cannot be cancelled, and Python would wait for it, however long it takes. Whoever
         # asked for it was told already.
-        logger.warning("%d pieces of work outlasted the drain", app.state.service.num_in_threads)
+        logger.warning(
+            "threads that outlast the drain, and are dropped: %d", app.state.service.num_in_threads
+        )
         logging.shutdown()
         os._exit(0)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,12 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     """Start a server, wait until it is ready, and stop it at the end: start_server(bundle, max_images=3)."""
     with ExitStack() as running:
 
-        def start(bundle: Path, **settings: object) -> ServerProcess:
+        def start(
+            bundle: Path,
+            *,
+            command: Sequence[str] = ("-m", "kohonen_tokenizer", "serve"),
+            **settings: object,
+        ) -> ServerProcess:
             port = _free_port()
             values = {"bundle": bundle, "port": port, **settings}
             environment = {key: value for key, value in os.environ.items() if not key.startswith("KOHONEN_")}
@@ -83,7 +88,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
             log_file = tmp_path_factory.mktemp("server") / "log"
             with log_file.open("wb") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-W", "error", "-m", "kohonen_tokenizer", "serve"],
+                    [sys.executable, "-W", "error", *command],
                     env=environment,
                     stdout=log,
                     stderr=log,

@@ -30,6 +30,20 @@ def test_another_request_id_is_replaced(client, asked):
     assert len(reply.headers["x-request-id"]) == 32
 
 
+def test_a_long_method_is_cut_in_the_log(client, server, wait_until):
+    client.request("B" * 300, "/nothing", headers={"X-Request-Id": "long-method"})
+    wait_until(lambda: "id=long-method" in server.log)
+    assert re.search(r" B{20} /nothing 404 .* id=long-method\n", server.log)
+
+
+@pytest.mark.parametrize("path", ["/", "/codebook", "/map.png", "/models", "/neighbors?token=1", "/readyz"])
+def test_head_is_get_without_its_body(client, path):
+    whole, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-type", "content-length"):
+        assert head.headers[name] == whole.headers[name]
+
+
 def test_two_requests_have_two_ids(client):
     ids = {client.get("/healthz").headers["x-request-id"] for _ in range(5)}
     assert len(ids) == 5
@@ -58,6 +72,13 @@ def test_requests_stages_and_errors_are_counted(client, metric):
 def test_the_metrics_name_the_model(client, tokenizer):
     text = client.get("/metrics").text
     assert f'codebook_hash="{tokenizer.codebook.sha256}",name="tiny-colors"' in text
+
+
+def test_counters_have_no_twins(client):
+    client.get("/models")
+    text = client.get("/metrics").text
+    assert "kohonen_requests_total{" in text
+    assert "_created" not in text
 
 
 class BrokenBackend:
@@ -114,4 +135,6 @@ def test_a_warm_up_that_fails_leaves_the_service_unready(
         assert int(reply.headers["retry-after"]) >= 1
         assert client.get("/healthz").status_code == 200
     assert "the warm-up failed" in caplog.text
+    # A probe that is told so each second is no news.
+    assert not [record for record in caplog.records if record.name.endswith("exchange")]
     assert "no such luck" in caplog.text

@@ -1,5 +1,6 @@
 """The limits: bodies counted as they come, images, pixels, tokens, and requests in work."""
 
+import select
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,10 @@ def strict_client(start_server, tiny_bundle):
         max_body_bytes=MAX_BODY_BYTES,
         max_images=3,
         max_image_pixels=5_000,
+        max_request_pixels=6_000,
         max_neighbor_tokens=2,
+        max_neighbors=15,
+        body_timeout_s=1,
     )
     with httpx.Client(base_url=server.url) as client:
         yield client
@@ -108,6 +112,59 @@ def test_as_many_tokens_as_the_limit_and_one_more(strict_client):
     assert error_of(beyond) == (422, "invalid_parameter")
 
 
+def test_as_many_neighbors_as_the_limit_and_one_more(strict_client):
+    # Tokens 5 and 6 have eight around them, token 2 at the edge has five.
+    assert strict_client.post("/neighbors", json={"tokens": [5, 2]}).status_code == 200
+    beyond = strict_client.post("/neighbors", json={"tokens": [5, 6]})
+    assert error_of(beyond) == (422, "invalid_parameter")
+    assert "16 neighbors" in beyond.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "start", "end", "max_bytes"),
+    [
+        # 3 grids of 2 x 2 tokens and 2 tokens, of 24 bytes each, and 4096 beside them.
+        ("/decode", b'{"tokens": [[0, 1], [2, 3]]', b"}", 3 * 2 * 2 * 24 + 4096),
+        ("/neighbors", b'{"token": 1', b"}", 2 * 24 + 4096),
+    ],
+)
+def test_a_body_of_tokens_has_a_limit_of_its_own(strict_client, path, start, end, max_bytes):
+    for num_bytes, status in ((max_bytes, 200), (max_bytes + 1, 413)):
+        content = start + b" " * (num_bytes - len(start) - len(end)) + end
+        reply = strict_client.post(path, content=content, headers={"Content-Type": "application/json"})
+        assert reply.status_code == status
+    assert error_of(reply) == (413, "body_too_large")
+
+
+def test_json_of_more_values_than_images_is_refused_unparsed(strict_client):
+    assert error_of(strict_client.post("/encode", json={"image": [[]] * 7})) == (400, "malformed_body")
+    beyond = strict_client.post("/encode", json={"image": [[]] * 8})
+    assert error_of(beyond) == (413, "too_many_images")
+
+
+def test_all_images_of_a_request_share_a_limit_of_pixels(strict_client, image_file, npy_file):
+    for num_rows, status in ((10, 200), (11, 413)):
+        heights = (50, num_rows)
+        files = [("f", ("f.png", image_file(np.zeros((height, 100, 3), np.uint8)))) for height in heights]
+        reply = strict_client.post("/encode", files=files)
+        array = np.zeros((2, 20 + num_rows, 100, 3), dtype=np.uint8)
+        arrays = strict_client.post("/encode", content=npy_file(array), headers=NPY)
+        assert (reply.status_code, arrays.status_code) == (status, status)
+    assert error_of(reply) == error_of(arrays) == (413, "too_many_pixels")
+    assert "image 1 and those before it have more than 6000 pixels" in reply.json()["error"]["message"]
+
+
+def test_a_body_that_drips_is_cut_off_and_gives_its_place_back(strict_client, metric):
+    with connect(strict_client) as connection:
+        connection.sendall(request_head("Content-Length: 10000"))
+        while not select.select([connection], [], [], 0.1)[0]:
+            connection.sendall(b"x")
+        reply = b"".join(iter(lambda: connection.recv(1000), b""))
+    assert reply.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"body_timeout"' in reply
+    assert metric(strict_client, "kohonen_pending_requests") == 0
+
+
 class GatedBackend:
     """Encodes as the tiny model does, but each call waits until the gate is open."""
 
@@ -137,6 +194,8 @@ def test_requests_beyond_the_limit_are_refused_at_once(
         # The warm-up waits at the gate too, and as long as it does, the service is alive but not ready.
         assert backend.entered.wait(timeout=30)
         assert error_of(client.get("/readyz")) == (503, "not_ready")
+        assert error_of(client.get("/map.png")) == (503, "not_ready")
+        assert error_of(client.get("/docs")) == (503, "not_ready")
         assert client.get("/healthz").status_code == 200
         backend.gate.set()
         wait_until(lambda: client.get("/readyz").status_code == 200)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+NEGOTIATED = ("/encode", "/decode", "/codebook")
 BINARY = ("image/png", "application/x-npy", "text/plain")
 
 
@@ -150,6 +151,7 @@ def test_the_headers_of_good_replies_are_the_documented_ones(client, schema):
         reply = client.request(method, path, params=parameters, json=body)
         documented = schema["paths"][path][method]["responses"]["200"]["headers"]
         assert set(reply.headers) - standard == {name.lower() for name in documented}, path
+        assert reply.headers.get("vary") == ("Accept" if path in NEGOTIATED else None), path
 
 
 class PageReader(HTMLParser):

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import re
 import struct
@@ -102,6 +103,14 @@ def _neighbors_json(name: str, status: int, code: str, content: bytes, **more: A
 REFUSALS = [
     # Bodies of any kind
     _encode("empty body", 400, "malformed_body", b"", JPEG),
+    Refusal("unknown parameter", 422, "invalid_parameter", "/decode", params={"model": "x"}, says="'model'"),
+    Refusal("parameter", 422, "invalid_parameter", "/neighbors", b"{}", JSON, {"radius": 9}, says="'radius'"),
+    *(
+        Refusal(
+            "unknown parameter", 422, "invalid_parameter", path, params={"x": 1}, method="GET", says="'x'"
+        )
+        for path in ("/codebook", "/map.png", "/models", "/healthz", "/readyz", "/metrics")
+    ),
     _encode("no content type", 415, "unsupported_media_type", JPEG_FILE, {}, says="send one of image/jpeg"),
     _encode("unknown media type", 415, "unsupported_media_type", b"x", {"Content-Type": "text/plain"}),
     _encode("image type of no use", 415, "unsupported_media_type", b"x", {"Content-Type": "image/gif"}),
@@ -342,6 +351,13 @@ REFUSALS = [
     _neighbors("token of five thousand digits", {"token": "1" * 5000}),
     _neighbors("one bad token of many", {"tokens": [1, 12]}, code="token_out_of_range"),
     _neighbors("too many tokens", {"tokens": [1] * 65}, says="65"),
+    _neighbors("token with an underscore", {"token": "1_0"}),
+    _neighbors("token with a plus", {"token": "+1"}),
+    _neighbors("token with a space", {"token": " 1"}),
+    _neighbors("token with a leading zero", {"token": "01"}),
+    _neighbors("token with a fraction", {"token": "5.0"}),
+    _neighbors("radius with an underscore", {"token": 1, "radius": "1_0"}),
+    _neighbors("radius beyond a float", {"token": 1, "radius": "1e999"}),
     _neighbors("nan radius", {"token": 1, "radius": "nan"}),
     _neighbors("infinite radius", {"token": 1, "radius": "inf"}),
     _neighbors("negative radius", {"token": 1, "radius": -1}),
@@ -383,6 +399,14 @@ ROUTING = [
     Refusal("path of odd characters", 404, "not_found", "/%00%ff%0aline", method="GET"),
     Refusal("slash at the end", 404, "not_found", "/encode/"),
     Refusal("get of encode", 405, "method_not_allowed", "/encode", method="GET", says="use POST"),
+    Refusal(
+        "delete of neighbors",
+        405,
+        "method_not_allowed",
+        "/neighbors",
+        method="DELETE",
+        says="use GET, HEAD, POST",
+    ),
     Refusal("post of the codebook", 405, "method_not_allowed", "/codebook", says="use GET"),
     Refusal("unknown method", 405, "method_not_allowed", "/decode", method="BREW"),
 ]
@@ -436,6 +460,21 @@ def test_bad_input_is_refused_as_documented(client, documented, refusal):
 @pytest.mark.parametrize("refusal", ROUTING, ids=_id)
 def test_what_no_route_takes_is_refused_in_the_same_shape(client, refusal):
     _refused(client, refusal)
+
+
+def test_a_405_names_all_methods_of_the_path(client):
+    assert client.delete("/neighbors").headers["allow"] == "GET, HEAD, POST"
+    assert client.get("/encode").headers["allow"] == "POST"
+    assert client.post("/").headers["allow"] == "GET, HEAD"
+
+
+def test_thousands_of_names_in_the_url_are_refused_before_the_client_loses_patience(client):
+    # Compared each with each, they held the whole server for 20 s; the client waits for 5.
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    names = "&".join(map("".join, itertools.product(letters, letters, letters[:22])))
+    reply = client.post(f"/encode?{names}", content=PNG_FILE, headers=PNG)
+    assert reply.status_code == 422
+    assert "'aaa'" in reply.json()["error"]["message"]
 
 
 def test_the_server_still_works(client, tokenizer):

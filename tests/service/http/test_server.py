@@ -79,6 +79,24 @@ def test_a_request_that_outlasts_the_drain_is_told_so(
     assert "Traceback" not in server.log
 
 
+def test_work_that_does_not_end_does_not_keep_the_process(
+    start_server, tiny_bundle, image_file, wait_until, metric
+):
+    script = Path(__file__).with_name("stuck_server.py")
+    server = start_server(tiny_bundle, command=[str(script)], drain_timeout_s=1)
+    connection, rest = begin_request(server, image_file)
+    with connection:
+        connection.sendall(rest)
+        with httpx.Client(base_url=server.url) as client:
+            wait_until(lambda: metric(client, "kohonen_pending_requests") == 1)
+        assert server.stop() == 0
+        reply = connection.recv(10_000)
+    assert reply.startswith(b"HTTP/1.1 503 ")
+    assert b'"code":"stopping"' in reply
+    assert "threads that outlast the drain, and are dropped: 1" in server.log
+    assert "Traceback" not in server.log
+
+
 def test_ctrl_c_is_an_orderly_end_too(start_server, tiny_bundle):
     server = start_server(tiny_bundle)
     server.process.send_signal(signal.SIGINT)

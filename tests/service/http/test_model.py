@@ -1,10 +1,37 @@
-"""GET /codebook and GET /map.png."""
+"""GET /models, /codebook and /map.png."""
 
 import numpy as np
 import onnx
 
+from kohonen_tokenizer.service.runtime.bundle import load_bundle
 from kohonen_tokenizer.service.runtime.images import decode_image
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
+
+
+def test_the_card_of_the_model(client, tokenizer):
+    assert client.get("/models").json() == {
+        "models": [
+            {
+                "name": "tiny-colors",
+                "description": "Twelve colors on a map of 3 x 4.",
+                "license": "MIT",
+                "image": {"height": 8, "width": 8, "channels": 3},
+                "levels": [
+                    {
+                        "name": "tokens",
+                        "latent_grid": [2, 2],
+                        "map_shape": [3, 4],
+                        "codebook_size": 12,
+                        "code_dim": 3,
+                        "codebook_hash": tokenizer.codebook.sha256,
+                    }
+                ],
+                "metrics": {"psnr": 20.5},
+                "training_data": {"name": "none", "num_images": 1, "license": "MIT"},
+                "checkpoint": {"sha256": "0" * 64, "step": 0},
+            }
+        ]
+    }
 
 
 def test_the_codebook_as_json(client, tokenizer):
@@ -50,3 +77,32 @@ def test_another_decoder_has_another_etag(client, serve_in_thread, make_bundle, 
     with serve_in_thread(Tokenizer.load(bundle)) as other:
         assert other.get("/codebook").json() == client.get("/codebook").json()
         assert other.get("/map.png").headers["etag"] != client.get("/map.png").headers["etag"]
+
+
+class CountingBackend:
+    """Works as the tiny model does and counts its runs."""
+
+    def __init__(self, tiny_model):
+        self._model = tiny_model
+        self.num_runs = 0
+
+    def encode(self, pixels):
+        self.num_runs += 1
+        return self._model.encode(pixels)
+
+    def decode(self, tokens):
+        self.num_runs += 1
+        return self._model.decode(tokens)
+
+
+def test_neither_the_map_nor_the_documentation_runs_the_model(
+    serve_in_thread, tiny_bundle, tiny_model, wait_until
+):
+    backend = CountingBackend(tiny_model)
+    with serve_in_thread(Tokenizer(load_bundle(tiny_bundle), backend=backend)) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        num_runs = backend.num_runs
+        assert num_runs > 0
+        for path in ("/map.png", "/openapi.json", "/docs"):
+            assert client.get(path).status_code == 200
+        assert backend.num_runs == num_runs
