@@ -44,7 +44,7 @@ bundle: .venv/.ready ## Train, evaluate and export the shipped bundle and its tw
 
 constraints: $(UV) ## Resolve all versions anew into constraints.txt
 	printf 'hatchling\nuv\n' | $(UV) pip compile --quiet --upgrade --all-extras --universal --python-version 3.11 \
-	  --generate-hashes --no-annotate --no-header --no-emit-index-url --output-file constraints.txt pyproject.toml -
+	  --generate-hashes --no-annotate --no-header --output-file constraints.txt pyproject.toml -
 
 clean: ## Remove the environments and caches, but no runs and no bundles
 	rm -rf .uv .venv .venv-serve .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

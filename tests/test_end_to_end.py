@@ -13,7 +13,6 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 SIZE = 32
 RECIPE = """
@@ -50,11 +49,8 @@ def run(*arguments):
 
 
 @pytest.fixture(scope="module")
-def crops():
-    rng = np.random.default_rng(0)
-    photos = load_sample_images().images
-    corners = [(photo, *(rng.integers(0, side - SIZE) for side in photo.shape[:2])) for photo in photos * 150]
-    return np.stack([photo[y : y + SIZE, x : x + SIZE] for photo, y, x in corners])
+def crops(crop_photos):
+    return crop_photos(300, size=SIZE)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
 
@@ -26,16 +25,9 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def crops():
+def crops(crop_photos):
     """256 crops of two photographs at half their size, uint8 [256, 32, 32, 3]."""
-    rng = np.random.default_rng(0)
-    crops = []
-    for photo in load_sample_images().images:
-        half = np.asarray(Image.fromarray(photo).reduce(2))
-        for _ in range(128):
-            y, x = (rng.integers(0, side - 32) for side in half.shape[:2])
-            crops.append(half[y : y + 32, x : x + 32])
-    return np.stack(crops)
+    return crop_photos(256, size=32, reduce=2)
 
 
 def psnr(first, second):

@@ -2,11 +2,9 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 from kohonen_tokenizer.export.bundle import export_bundle
 from kohonen_tokenizer.export.formats import FORMATS, CapturedGraph, WrittenGraphs
@@ -41,14 +39,9 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def photos():
+def photos(crop_photos):
     """Crops of two photographs, uint8 [200, 16, 16, 3]."""
-    rng = np.random.default_rng(0)
-    crops = []
-    for photo in load_sample_images().images * 100:
-        y, x = (rng.integers(0, side - SIZE) for side in photo.shape[:2])
-        crops.append(photo[y : y + SIZE, x : x + SIZE])
-    return torch.from_numpy(np.stack(crops))
+    return torch.from_numpy(crop_photos(200, size=SIZE))
 
 
 @pytest.fixture(scope="session")

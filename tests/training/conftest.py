@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 from kohonen_tokenizer.training.config import DataConfig, ModelConfig, QuantizerConfig, RunConfig
-
-CROP = 32
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,15 +17,9 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def photo_crops():
+def photo_crops(crop_photos):
     """240 crops of two photographs, uint8 [240, 32, 32, 3]."""
-    rng = np.random.default_rng(0)
-    crops = []
-    for photo in load_sample_images().images:
-        for _ in range(120):
-            y, x = (rng.integers(0, side - CROP) for side in photo.shape[:2])
-            crops.append(photo[y : y + CROP, x : x + CROP])
-    return np.stack(crops)
+    return crop_photos(240, size=32)
 
 
 @pytest.fixture(scope="session")
