@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import pytest
+from starlette.datastructures import QueryParams
 
 from kohonen_tokenizer.service.runtime.bundle import load_bundle
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
@@ -156,7 +157,7 @@ def test_all_images_of_a_request_share_a_limit_of_pixels(strict_client, image_fi
 
 def test_a_body_that_drips_is_cut_off_and_gives_its_place_back(strict_client, metric):
     with connect(strict_client) as connection:
-        connection.sendall(request_head("Content-Length: 10000"))
+        connection.sendall(request_head("Content-Length: 100"))
         while not select.select([connection], [], [], 0.1)[0]:
             connection.sendall(b"x")
         reply = b"".join(iter(lambda: connection.recv(1000), b""))
@@ -237,3 +238,24 @@ def test_a_slow_body_holds_a_place_and_a_client_that_leaves_gives_it_back(
         left = 'kohonen_requests_total{method="POST",route="/encode",status="499"}'
         wait_until(lambda: metric(client, left) == 1)
         assert client.post("/encode", content=content, headers=PNG).status_code == 200
+
+
+def test_thousands_of_names_in_the_url_are_not_compared_each_with_each(
+    serve_in_thread, tokenizer, image_file, monkeypatch
+):
+    scans = []
+    getlist = QueryParams.getlist
+
+    def counting_getlist(self: QueryParams, name: str) -> list[str]:
+        scans.append(name)
+        return getlist(self, name)
+
+    # Each call of it looks at every name of the URL.
+    monkeypatch.setattr(QueryParams, "getlist", counting_getlist)
+    names = "&".join(f"{index:x}" for index in range(10_000))
+    with serve_in_thread(tokenizer) as client:
+        reply = client.post(
+            f"/encode?{names}", content=image_file(np.zeros((8, 8, 3), np.uint8)), headers=PNG
+        )
+    assert error_of(reply) == (422, "invalid_parameter")
+    assert len(scans) < 10
