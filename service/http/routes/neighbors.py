@@ -85,8 +85,13 @@ async def post_neighbors(request: Request, service: ServiceDep) -> Response:
         max_bytes=min(settings.max_body_bytes, num_bytes),
         timeout_s=settings.body_timeout_s,
     )
-    fields = read_json_object(body.content, example='{"token": 0, "radius": 1.5}')
-    return await _answer(validate(NeighborsParameters, fields), service)
+    parameters = await service.run("neighbors", "parse", partial(_parse, body.content))
+    return await _answer(parameters, service)
+
+
+def _parse(content: bytes) -> NeighborsParameters:
+    fields = read_json_object(content, example='{"token": 0, "radius": 1.5}')
+    return validate(NeighborsParameters, fields)
 
 
 async def _answer(parameters: NeighborsParameters, service: Service) -> Response:
