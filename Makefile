@@ -18,7 +18,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: .venv-serve/.ready ## Serve BUNDLE on HOST:PORT (127.0.0.1:8000)
-	.venv-serve/bin/kohonen-tokenizer serve --bundle $(BUNDLE) --host $(HOST) --port $(PORT)
+	.venv-serve/bin/kohonen-tokenizer serve --bundle $(BUNDLE) --host $(HOST) --port $(PORT) --device $(DEVICE)
 
 test: check ## Every check and every test
 	$(RUN)pytest

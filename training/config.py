@@ -122,6 +122,10 @@ class DataConfig:
             raise ValueError(
                 f"image_size {self.image_size}: CIFAR-10 has 32; leave it out, or use a folder as the source"
             )
+        if self.source == "folder" and self.name == "CIFAR-10":
+            raise ValueError(
+                "data.name is not set: say what the images in the folder are, as the bundle will"
+            )
         if not 0 < self.validation_share < 1:
             raise ValueError(
                 f"validation_share {self.validation_share}: must be between 0 and 1; the recipe uses 0.2"
@@ -169,7 +173,7 @@ class RunConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT_KEYS
 
-    name: str = "cifar10-ksom-512"
+    name: str = "kohonen-vae"
     """Name of the model; the bundle carries it."""
 
     seed: int = 0

@@ -18,6 +18,7 @@ validate_every = 2
 checkpoint_every = 2
 [data]
 source = "folder"
+name = "photo crops"
 [model]
 hidden = 16
 residual_channels = 8
@@ -106,7 +107,7 @@ def test_cifar10_is_read_as_torchvision_gives_it(recipe, photo_crops, tmp_path, 
     recipe.write_text(RECIPE.replace('"folder"', '"cifar10"'))
     call("train", recipe, "--data", tmp_path, "--out", tmp_path / "run")
     judged = call("evaluate", tmp_path / "run", "--data", tmp_path)
-    assert "CIFAR-10, test, 40 images" in judged.stdout
+    assert "photo crops, test, 40 images" in judged.stdout
 
 
 def test_a_download_that_fails_says_what_to_do(recipe, tmp_path, monkeypatch):

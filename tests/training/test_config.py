@@ -27,6 +27,7 @@ def test_config_survives_json():
         ("seed = true", "seed"),
         ("seed = -1", "seed -1: must be 0 to"),
         ("[data]\nsplit_seed = 100000000000", "data.split_seed 100000000000"),
+        ("[data]\nsource = 'folder'", "data.name is not set"),
         ("name = 'my model'", "name 'my model'"),
         ("[optimizer]\nlearning_rate = inf", "learning_rate"),
         ("[optimizer]\nbetas = [0.9, 1.5]", "betas"),

@@ -7,7 +7,7 @@ from kohonen_tokenizer.training.config import DataConfig
 from kohonen_tokenizer.training.data import batch_indices, channel_statistics, load_splits, read_folder
 from kohonen_tokenizer.training.errors import DataError
 
-FOLDER = DataConfig(source="folder")
+FOLDER = DataConfig(source="folder", name="photo crops")
 
 
 def test_folder_is_read_in_the_order_of_its_paths(photo_folder, photo_crops):
