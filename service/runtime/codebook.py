@@ -11,7 +11,7 @@ from safetensors.numpy import load
 
 from ..errors import CodebookError
 from .manifest import Level, codebook_sha256
-from .topology import Coordinates, Vectors, map_coordinates
+from .map_layout import Coordinates, Vectors, map_coordinates
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,25 +1,25 @@
-"""The Kohonen map of a codebook: where each token lies, and which tokens are near it.
+"""The Kohonen map of a codebook: which tokens are near each other, and how to move among them.
 
-K codebook_size, D code_dim, G map dimensions (1 or 2). Token k lies at x = k % columns, y = k // columns, and
-the map does not wrap around. Two distances matter: `grid_distance`, Euclidean between places on the map, and
-`codebook_distance`, Euclidean between code vectors; on a well-ordered map the second grows with the first.
+K codebook_size, D code_dim, G map dimensions (1 or 2), N tokens, M neighbors. Two distances matter:
+`grid_distance`, Euclidean between places on the map, and `codebook_distance`, Euclidean between code vectors;
+on a well-ordered map the second grows with the first.
 """
 
-import math
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, SupportsIndex
+from typing import SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ParameterError, TokenRangeError
+from ..errors import TokenRangeError, TokensError
+from .map_layout import Coordinates, Vectors, checked_tokens
+from .map_moves import Edge, interpolate, perturb
+from .neighbor_table import By, NeighborSearch, NeighborTable
+from .soft_targets import SparseTargets, dense_targets, sparse_targets
 
-Coordinates = npt.NDArray[np.int32]
-Vectors = npt.NDArray[np.float32]
-
-# On a 2-D map this takes in the eight tokens around: sqrt(2) < 1.5 < 2 (Figure 1 of Irie et al. 2023).
-DEFAULT_RADIUS = 1.5
+IntegerTokens = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,18 +33,11 @@ class Neighbor:
     codebook_distance: float
 
 
-def map_coordinates(map_shape: tuple[int, ...]) -> Coordinates:
-    """Places int32 [K, G], (x, y) or (x,), of the tokens on a map of `map_shape`, (rows, columns) or (K,)."""
-    places = np.indices(map_shape, dtype=np.int32).reshape(len(map_shape), -1)
-    # np.indices counts rows first; coordinates put x, the column, first.
-    return np.ascontiguousarray(places[::-1].T)
-
-
 class Topology:
-    """Neighbors on a map.
+    """Questions to a map. Safe to use from several threads.
 
-    It holds the codebook and no K x K table: each question costs O(K D) time and memory, so that 65,536 codes
-    are no burden.
+    It holds the codebook and no K x K table, and computes in pieces: beside its answer a question needs
+    memory for some millions of values or for O(K D), whichever is more, so that 65,536 codes are no burden.
     """
 
     def __init__(self, coordinates: Coordinates, *, vectors: Vectors) -> None:
@@ -58,7 +51,7 @@ class Topology:
         *,
         radius: float | None = None,
         k: SupportsIndex | None = None,
-        by: Literal["map", "codebook"] = "map",
+        by: By = "map",
     ) -> list[Neighbor]:
         """The tokens near `token`, which is itself never among them.
 
@@ -76,66 +69,98 @@ class Topology:
             TokenRangeError: no such token.
             ParameterError: both `radius` and `k`, either outside its limits, or `by="codebook"` without `k`.
         """
-        token = self._checked_token(token)
-        if by not in ("map", "codebook"):
-            raise ParameterError(f'by is {by!r}; it must be "map" or "codebook"')
-        if radius is not None and k is not None:
-            raise ParameterError(f"radius {radius} and k {k} were both given; give one of them")
-        if radius is not None and by == "codebook":
-            raise ParameterError('radius is a distance on the map; leave it out, or use by="map"')
-
-        grid_distances = _distances(self._coordinates, token)
-        codebook_distances = _distances(self._vectors, token)
-        if by == "map":
-            order = np.lexsort((codebook_distances, grid_distances))
-        else:
-            order = np.lexsort((grid_distances, codebook_distances))
-        order = order[order != token]
-
-        if k is not None:
-            order = order[: self._checked_k(k)]
-        elif by == "codebook":
-            raise ParameterError('by="codebook" needs k: how many nearest tokens')
-        else:
-            order = order[grid_distances[order] <= _checked_radius(radius)]
-
+        index = operator.index(token)
+        if not 0 <= index < len(self._coordinates):
+            raise TokenRangeError(
+                f"token {index} is outside 0 to {len(self._coordinates) - 1}; use a token of this model"
+            )
+        row = self.search(radius=radius, k=k, by=by).find(np.array([index]), dtype=np.float64)
         return [
             Neighbor(
-                token=int(index),
-                coordinates=tuple(self._coordinates[index].tolist()),
-                grid_distance=float(grid_distances[index]),
-                codebook_distance=float(codebook_distances[index]),
+                token=other,
+                coordinates=tuple(self._coordinates[other].tolist()),
+                grid_distance=grid_distance,
+                codebook_distance=codebook_distance,
             )
-            for index in order
+            for other, grid_distance, codebook_distance in zip(
+                row.tokens[0].tolist(),
+                row.grid_distance[0].tolist(),
+                row.codebook_distance[0].tolist(),
+                strict=True,
+            )
+            if other >= 0
         ]
 
-    def _checked_token(self, token: SupportsIndex) -> int:
-        codebook_size = len(self._coordinates)
-        index = operator.index(token)
-        if not 0 <= index < codebook_size:
-            raise TokenRangeError(
-                f"token {index} is outside 0 to {codebook_size - 1}; use a token of this model"
+    def search(
+        self, *, radius: float | None = None, k: SupportsIndex | None = None, by: By = "map"
+    ) -> NeighborSearch:
+        """The choice of neighbors that `neighbors` makes, for any number of tokens: see `NeighborSearch`.
+
+        Raises:
+            ParameterError: as `neighbors`.
+        """
+        return NeighborSearch(self._coordinates, vectors=self._vectors, radius=radius, k=k, by=by)
+
+    def neighbor_table(
+        self, *, radius: float | None = None, k: SupportsIndex | None = None, by: By = "map"
+    ) -> NeighborTable:
+        """The neighbors of all K tokens, in the order of `neighbors`: int32 and float32 [K, M].
+
+        With `radius`, M is what the token in the middle of the map has; with `k` it is k.
+
+        Raises:
+            ParameterError: as `neighbors`.
+        """
+        return self.search(radius=radius, k=k, by=by).find(self._all_tokens())
+
+    def soft_targets(self, tokens: IntegerTokens | None = None, *, sigma: float) -> npt.NDArray[np.float32]:
+        """Weights float32 [N, K] of all codes for `tokens` [N], or for every token: see `dense_targets`.
+
+        Raises:
+            TokensError: no integers [N].
+            TokenRangeError: no such token.
+            ParameterError: sigma is not over 0.
+        """
+        return dense_targets(self._checked(tokens), coordinates=self._coordinates, sigma=sigma)
+
+    def sparse_soft_targets(
+        self,
+        tokens: IntegerTokens | None = None,
+        *,
+        sigma: float,
+        radius: float | None = None,
+        k: SupportsIndex | None = None,
+    ) -> SparseTargets:
+        """The same for `tokens` [N] and their neighbors on the map alone: [N, M + 1], see `sparse_targets`.
+
+        Raises:
+            TokensError: no integers [N].
+            TokenRangeError: no such token.
+            ParameterError: sigma is not over 0; or as `neighbors`.
+        """
+        search = self.search(radius=radius, k=k)
+        return sparse_targets(self._checked(tokens), search=search, sigma=sigma)
+
+    def perturb(
+        self, tokens: IntegerTokens, *, offset: Sequence[SupportsIndex], edge: Edge = "clamp"
+    ) -> npt.NDArray[np.int32]:
+        """`tokens`, of any shape, moved by `offset`, (dx, dy) or (dx,): see `map_moves.perturb`."""
+        return perturb(tokens, coordinates=self._coordinates, offset=offset, edge=edge)
+
+    def interpolate(
+        self, start: IntegerTokens, end: IntegerTokens, *, num_steps: SupportsIndex
+    ) -> npt.NDArray[np.int32]:
+        """A path of `num_steps` grids from `start` to `end`: see `map_moves.interpolate`."""
+        return interpolate(start, end, coordinates=self._coordinates, num_steps=num_steps)
+
+    def _checked(self, tokens: IntegerTokens | None) -> npt.NDArray[np.int64]:
+        if tokens is None:
+            return self._all_tokens()
+        if tokens.ndim != 1:
+            raise TokensError(
+                f"tokens have {tokens.ndim} dimensions; give them in one, as tokens.ravel() does"
             )
-        return index
+        return checked_tokens(tokens, codebook_size=len(self._coordinates))
 
-    def _checked_k(self, k: SupportsIndex) -> int:
-        num_others = len(self._coordinates) - 1
-        count = operator.index(k)
-        if not 1 <= count <= num_others:
-            raise ParameterError(f"k is {count}; it must be 1 to {num_others}, the number of other tokens")
-        return count
-
-
-def _checked_radius(radius: float | None) -> float:
-    if radius is None:
-        return DEFAULT_RADIUS
-    if not math.isfinite(radius) or radius < 0:
-        raise ParameterError(f"radius is {radius}; it must be a number of 0 or more")
-    return radius
-
-
-def _distances(points: npt.NDArray[np.generic], index: int) -> npt.NDArray[np.float64]:
-    """Euclidean distance of every row of `points` from row `index`, in float64: [K]."""
-    differences = points.astype(np.float64) - points[index].astype(np.float64)
-    squares: npt.NDArray[np.float64] = np.square(differences).sum(axis=1)
-    return np.sqrt(squares)
+    def _all_tokens(self) -> npt.NDArray[np.int64]:
+        return np.arange(len(self._coordinates))

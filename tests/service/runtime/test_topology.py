@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from kohonen_tokenizer.service.errors import ParameterError, TokenRangeError
-from kohonen_tokenizer.service.runtime.topology import Neighbor, Topology, map_coordinates
+from kohonen_tokenizer.service.runtime.map_layout import map_coordinates
+from kohonen_tokenizer.service.runtime.topology import Neighbor, Topology
 
 MAP_SHAPES = [(3, 4), (4, 3), (1, 6), (6, 1), (7,), (1,)]
 

@@ -1,0 +1,97 @@
+"""Soft targets: weights over codes around a token, for training that knows which tokens are alike.
+
+K codebook_size, G map dimensions (1 or 2), N tokens, M neighbors.
+
+The weight of code j for token i is a Gaussian of their distance on the map, made to sum to 1 over the codes:
+
+    weights[i, j] = exp(-d^2 / (2 sigma^2)) / sum over j' of the same,    d = ||G(i) - G(j)||.
+
+The numerator is the Gaussian neighborhood, Eq. 5 of Irie et al. 2023: A[i, j] = exp(-d^2 / sigma(t)^2), with
+sigma(t) = sqrt(2) sigma: the paper's sigma has no 2 beside it, so that its neighborhood before any shrinking,
+sigma(0) = 1, is sigma = 0.707 here. The paper scales updates of the codebook by A and does not normalize it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ParameterError
+from .chunks import chunks
+from .map_layout import Coordinates
+from .neighbor_table import NeighborSearch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SparseTargets:
+    """Weights of the codes near each token; all others weigh nothing."""
+
+    tokens: npt.NDArray[np.int32]
+    """int32 [N, M + 1]: the token itself, then its neighbors, nearest first; -1 is padding."""
+    weights: npt.NDArray[np.float32]
+    """float32 [N, M + 1]: each row sums to 1; 0 for padding."""
+
+
+def dense_targets(
+    tokens: npt.NDArray[np.int64], *, coordinates: Coordinates, sigma: float
+) -> npt.NDArray[np.float32]:
+    """Weights float32 [N, K] of every code for `tokens` [N], each 0 to K - 1.
+
+    Args:
+        tokens: int64 [N].
+        coordinates: int32 [K, G], the map.
+        sigma: standard deviation of the Gaussian, in steps of the map: over 0.
+
+    Raises:
+        ParameterError: sigma outside its limits.
+    """
+    _check_sigma(sigma)
+    places = coordinates.astype(np.float64)
+    targets = np.empty((len(tokens), len(places)), dtype=np.float32)
+    for chunk in chunks(len(tokens), values_each=places.size):
+        differences = places[tokens[chunk], np.newaxis] - places
+        targets[chunk] = _weights(np.sqrt(np.square(differences).sum(axis=2)), sigma=sigma)
+    return targets
+
+
+def sparse_targets(tokens: npt.NDArray[np.int64], *, search: NeighborSearch, sigma: float) -> SparseTargets:
+    """Weights of `tokens` [N], each 0 to K - 1, themselves and of the neighbors that `search` finds.
+
+    The Gaussian is cut off there: what the left-out codes would weigh is shared by the others in proportion.
+
+    Args:
+        tokens: int64 [N].
+        search: which neighbors; one on the map.
+        sigma: standard deviation of the Gaussian, in steps of the map: over 0.
+
+    Raises:
+        ParameterError: sigma outside its limits.
+    """
+    _check_sigma(sigma)
+    # A token that comes often is searched once.
+    distinct, inverse = np.unique(tokens, return_inverse=True)
+    table = search.find(distinct)
+    near = np.concatenate([distinct[:, np.newaxis].astype(np.int32), table.tokens], axis=1)
+    distances = np.concatenate([np.zeros((len(distinct), 1)), table.grid_distance], axis=1)
+    weights = _weights(distances, sigma=sigma).astype(np.float32)
+    return SparseTargets(tokens=near[inverse], weights=weights[inverse])
+
+
+def _check_sigma(sigma: float) -> None:
+    if not math.isfinite(sigma) or sigma <= 0:
+        raise ParameterError(
+            f"sigma is {sigma}; it must be a number over 0, in steps of the map (for 1-hot use the tokens)"
+        )
+
+
+def _weights(distances: npt.NDArray[np.float64], *, sigma: float) -> npt.NDArray[np.float64]:
+    """The Gaussian of `distances` [N, M], each row made to sum to 1; an infinite distance weighs 0.
+
+    A row always has the distance 0 of the token itself, so its sum is at least 1.
+    """
+    # A distance that is very many sigmas overflows to infinity, whose weight of 0 is right.
+    with np.errstate(over="ignore"):
+        weights = np.exp(-np.square(distances / sigma) / 2)
+    normalized: npt.NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    return normalized
