@@ -106,9 +106,9 @@ def test_a_map_of_one_token_has_an_empty_table() -> None:
 
 
 def test_what_rounding_hides_is_found_all_the_same() -> None:
-    # Norms of 8e16 are rounded to 16, about the least difference of two squared distances here: the expanded
+    # Squared norms of 2.56e18 are rounded to 512, and squared distances differ by 64 here: the expanded
     # square alone would put other codes among the nearest.
-    vectors = (1e8 + 8 * np.random.default_rng(0).integers(0, 4, size=(60, 8))).astype(np.float32)
+    vectors = (1e8 + 8 * np.random.default_rng(0).integers(0, 4, size=(60, 256))).astype(np.float32)
     topology = Topology(map_coordinates((6, 10)), vectors=vectors)
     rows = literal_rows((6, 10), vectors, {"k": 3, "by": "codebook"})
     table = topology.neighbor_table(k=3, by="codebook")
