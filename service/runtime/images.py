@@ -1,31 +1,34 @@
-"""Image files to pixel arrays of the model's size, and back to PNG. Pillow is the exact reference.
+"""Image files to pixel arrays of the model's size, and back to PNG. Pillow is the exact
+reference; JPEG files are decoded by simplejpeg where that gives the same.
 
 H W pixels; every array here is uint8 [H, W, 3], RGB.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from kohonen_tokenizer import pixels
-from kohonen_tokenizer.pixels import Pixels
+from kohonen_tokenizer.pixels import Pixels, crop, rgb_over_white, squash
 
 from ..errors import (
     ImageDecodeError,
     ImageFormatError,
     ImagePixelsError,
     ImageSizeError,
+    InputError,
     ParameterError,
     PixelsError,
 )
+from . import jpeg
+from .jpeg import decode_jpeg, open_jpeg, read_jpeg_header
+from .orientation import orientation_of, turn_upright
 
 Resize = Literal["crop", "squash", "strict"]
 
@@ -46,25 +49,21 @@ def decode_image(data: bytes, *, max_pixels: int) -> Pixels:
             is decoded, so that a small file cannot claim a large memory.
 
     Raises:
-        ImageFormatError: another format, or 16-bit color of which one is declared transparent.
+        ImageFormatError: another format, 16-bit color of which one is declared transparent, or a JPEG of more
+            scans than any encoder writes.
         ImagePixelsError: more than `max_pixels`.
         ImageDecodeError: empty, truncated or damaged.
     """
     if not data:
         raise ImageDecodeError("the image has 0 bytes; send the content of a JPEG, PNG or WebP file")
-    reader = _reader(data)
-    with _damage_is_an_input_error(reader.format, max_pixels=max_pixels):
-        image = reader(io.BytesIO(data))
-    num_pixels = image.width * image.height
-    if num_pixels > max_pixels:
-        raise ImagePixelsError(
-            f"the image is {image.width} x {image.height}, {num_pixels} pixels, and the limit is "
-            f"{max_pixels}; send a smaller image"
-        )
-    _widen_transparency(image)
-    with _damage_is_an_input_error(reader.format, max_pixels=max_pixels):
-        ImageOps.exif_transpose(image, in_place=True)
-        return pixels.rgb_over_white(image)
+    if data.startswith(jpeg.SIGNATURE):
+        header = read_jpeg_header(data)
+        if header is not None:
+            _check_num_pixels(header.width, header.height, max_pixels=max_pixels)
+            stored = decode_jpeg(data)
+            if stored is not None:
+                return turn_upright(stored, orientation=header.orientation)
+    return _decode_with_pillow(data, max_pixels=max_pixels)
 
 
 def fit(image: Pixels, *, height: int, width: int, resize: Resize = "crop") -> Pixels:
@@ -93,7 +92,7 @@ def fit(image: Pixels, *, height: int, width: int, resize: Resize = "crop") -> P
             f"the image is {source_width} x {source_height}, and this model takes {width} x {height}; "
             "send that size, or resize=crop or resize=squash"
         )
-    bring = pixels.crop if resize == "crop" else pixels.squash
+    bring = crop if resize == "crop" else squash
     return bring(image, height=height, width=width)
 
 
@@ -110,18 +109,37 @@ def encode_png(image: Pixels) -> bytes:
     return file.getvalue()
 
 
-def _reader(data: bytes) -> type[ImageFile]:
-    """Pillow's reader for the format that `data` begins as.
+def _decode_with_pillow(data: bytes, *, max_pixels: int) -> Pixels:
+    open_image, image_format = _reader(data)
+    with _damage_is_an_input_error(image_format, max_pixels=max_pixels):
+        image = open_image(data)
+    _check_num_pixels(image.width, image.height, max_pixels=max_pixels)
+    _widen_transparency(image)
+    with _damage_is_an_input_error(image_format, max_pixels=max_pixels):
+        image.load()
+        return turn_upright(rgb_over_white(image), orientation=orientation_of(image))
+
+
+def _check_num_pixels(width: int, height: int, *, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImagePixelsError(
+            f"the image is {width} x {height}, {width * height} pixels, and the limit is {max_pixels}; "
+            "send a smaller image"
+        )
+
+
+def _reader(data: bytes) -> tuple[Callable[[bytes], ImageFile], str]:
+    """Pillow's reader for the format that `data` begins as, and the format's name.
 
     The readers are called by name and not through `Image.open`, which would try every format it knows and
     warn of large images by a limit of its own before ours is asked.
     """
-    if data.startswith(b"\xff\xd8\xff"):
-        return JpegImageFile
+    if data.startswith(jpeg.SIGNATURE):
+        return open_jpeg, "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PngImageFile
+        return lambda data: PngImageFile(io.BytesIO(data)), "PNG"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return WebPImageFile
+        return lambda data: WebPImageFile(io.BytesIO(data)), "WEBP"
     raise ImageFormatError(
         f"an image that begins with {data[:8].hex()} is no JPEG, PNG or WebP; convert it to one"
     )
@@ -131,7 +149,7 @@ def _reader(data: bytes) -> type[ImageFile]:
 def _damage_is_an_input_error(image_format: str | None, *, max_pixels: int) -> Iterator[None]:
     try:
         yield
-    except MemoryError:
+    except (MemoryError, InputError):
         raise
     except Image.DecompressionBombError:
         raise ImagePixelsError(
