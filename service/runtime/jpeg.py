@@ -20,8 +20,9 @@ from .orientation import UPRIGHT, orientation_of
 
 SIGNATURE = b"\xff\xd8\xff"
 
-# Encoders write about ten scans. Each may cost a few bytes and a pass over all pixels, so that a small file of
-# thousands keeps a decoder busy for minutes: see libjpeg-turbo's "Two Issues with the JPEG Standard".
+# Encoders write about ten scans. Each may cost a few bytes and a pass over all pixels, so that a small file
+# of thousands keeps a decoder busy for minutes: "Two Issues with the JPEG Standard" (Commander and Markham,
+# 2016), issue LJT-01-003.
 _MAX_SCANS = 100
 
 _APP0, _APP2, _APP14, _COMMENT = 0xE0, 0xE2, 0xEE, 0xFE
