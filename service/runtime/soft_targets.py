@@ -1,6 +1,6 @@
 """Soft targets: weights over codes around a token, for training that knows which tokens are alike.
 
-K codebook_size, G map dimensions (1 or 2), N tokens, M neighbors.
+K codebook_size, G map dimensions (1 or 2), M neighbors; ... is the shape of the tokens, [N] or [B, h, w].
 
 The weight of code j for token i is a Gaussian of their distance on the map, made to sum to 1 over the codes:
 
@@ -28,18 +28,18 @@ class SparseTargets:
     """Weights of the codes near each token; all others weigh nothing."""
 
     tokens: npt.NDArray[np.int32]
-    """int32 [N, M + 1]: the token itself, then its neighbors, nearest first; -1 is padding."""
+    """int32 [..., M + 1]: the token itself, then its neighbors, nearest first; -1 is padding."""
     weights: npt.NDArray[np.float32]
-    """float32 [N, M + 1]: each row sums to 1; 0 for padding."""
+    """float32 [..., M + 1]: each row sums to 1; 0 for padding."""
 
 
 def dense_targets(
     tokens: npt.NDArray[np.int64], *, coordinates: Coordinates, sigma: float
 ) -> npt.NDArray[np.float32]:
-    """Weights float32 [N, K] of every code for `tokens` [N], each 0 to K - 1.
+    """Weights float32 [..., K] of every code for `tokens` [...], each 0 to K - 1.
 
     Args:
-        tokens: int64 [N].
+        tokens: int64 of any shape.
         coordinates: int32 [K, G], the map.
         sigma: standard deviation of the Gaussian, in steps of the map: over 0.
 
@@ -48,20 +48,21 @@ def dense_targets(
     """
     _check_sigma(sigma)
     places = coordinates.astype(np.float64)
-    targets = np.empty((len(tokens), len(places)), dtype=np.float32)
-    for chunk in chunks(len(tokens), values_each=places.size):
-        differences = places[tokens[chunk], np.newaxis] - places
+    rows = tokens.ravel()
+    targets = np.empty((len(rows), len(places)), dtype=np.float32)
+    for chunk in chunks(len(rows), values_each=places.size):
+        differences = places[rows[chunk], np.newaxis] - places
         targets[chunk] = _weights(np.sqrt(np.square(differences).sum(axis=2)), sigma=sigma)
-    return targets
+    return targets.reshape(*tokens.shape, len(places))
 
 
 def sparse_targets(tokens: npt.NDArray[np.int64], *, search: NeighborSearch, sigma: float) -> SparseTargets:
-    """Weights of `tokens` [N], each 0 to K - 1, themselves and of the neighbors that `search` finds.
+    """Weights of `tokens` [...], each 0 to K - 1, themselves and of the neighbors that `search` finds.
 
     The Gaussian is cut off there: what the left-out codes would weigh is shared by the others in proportion.
 
     Args:
-        tokens: int64 [N].
+        tokens: int64 of any shape.
         search: which neighbors; one on the map.
         sigma: standard deviation of the Gaussian, in steps of the map: over 0.
 
