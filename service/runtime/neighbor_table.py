@@ -113,6 +113,10 @@ class NeighborSearch:
             self._fill(table, chunk, tokens[chunk])
         return table
 
+    def find_all(self) -> NeighborTable:
+        """The neighbors of all K tokens, with distances as float32."""
+        return self.find(np.arange(len(self._coordinates)))
+
     def _fill(self, table: NeighborTable, chunk: slice, tokens: npt.NDArray[np.int64]) -> None:
         found = self._candidates.find(tokens)
         grid_distance = _distances(self._coordinates, tokens, found)

@@ -1,6 +1,6 @@
 """The Kohonen map of a codebook: which tokens are near each other, and how to move among them.
 
-K codebook_size, D code_dim, G map dimensions (1 or 2), N tokens, M neighbors. Two distances matter:
+K codebook_size, D code_dim, G map dimensions (1 or 2), M neighbors. Two distances matter:
 `grid_distance`, Euclidean between places on the map, and `codebook_distance`, Euclidean between code vectors;
 on a well-ordered map the second grows with the first.
 """
@@ -13,7 +13,7 @@ from typing import SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import TokenRangeError, TokensError
+from ..errors import TokenRangeError
 from .map_layout import Coordinates, Vectors, checked_tokens
 from .map_moves import Edge, interpolate, perturb
 from .neighbor_table import By, NeighborSearch, NeighborTable
@@ -111,13 +111,13 @@ class Topology:
         Raises:
             ParameterError: as `neighbors`.
         """
-        return self.search(radius=radius, k=k, by=by).find(self._all_tokens())
+        return self.search(radius=radius, k=k, by=by).find_all()
 
     def soft_targets(self, tokens: IntegerTokens | None = None, *, sigma: float) -> npt.NDArray[np.float32]:
-        """Weights float32 [N, K] of all codes for `tokens` [N], or for every token: see `dense_targets`.
+        """Weights float32 [..., K] of all codes for `tokens` [...], or for all K tokens: see `dense_targets`.
 
         Raises:
-            TokensError: no integers [N].
+            TokensError: no integers.
             TokenRangeError: no such token.
             ParameterError: sigma is not over 0.
         """
@@ -131,10 +131,10 @@ class Topology:
         radius: float | None = None,
         k: SupportsIndex | None = None,
     ) -> SparseTargets:
-        """The same for `tokens` [N] and their neighbors on the map alone: [N, M + 1], see `sparse_targets`.
+        """The same for tokens and their neighbors on the map alone, [..., M + 1]: see `sparse_targets`.
 
         Raises:
-            TokensError: no integers [N].
+            TokensError: no integers.
             TokenRangeError: no such token.
             ParameterError: sigma is not over 0; or as `neighbors`.
         """
@@ -154,13 +154,7 @@ class Topology:
         return interpolate(start, end, coordinates=self._coordinates, num_steps=num_steps)
 
     def _checked(self, tokens: IntegerTokens | None) -> npt.NDArray[np.int64]:
+        codebook_size = len(self._coordinates)
         if tokens is None:
-            return self._all_tokens()
-        if tokens.ndim != 1:
-            raise TokensError(
-                f"tokens have {tokens.ndim} dimensions; give them in one, as tokens.ravel() does"
-            )
-        return checked_tokens(tokens, codebook_size=len(self._coordinates))
-
-    def _all_tokens(self) -> npt.NDArray[np.int64]:
-        return np.arange(len(self._coordinates))
+            return np.arange(codebook_size)
+        return checked_tokens(tokens, codebook_size=codebook_size)
