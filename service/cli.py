@@ -2,7 +2,6 @@
 
 import json
 import sys
-import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +14,14 @@ from pydantic import JsonValue
 from kohonen_tokenizer.atomic_file import write_atomically
 
 from .errors import BundleError, InputError, ParameterError, TokensError
-from .http.settings import ENV_PREFIX, Settings, read_settings
+from .http.auth import KeyScope, make_key
+from .http.settings_toml import write_table
 from .npy import write_npy
+from .runtime.devices import DeviceChoice
 from .runtime.images import Resize, decode_image, encode_png, fit
-from .runtime.manifest import Manifest
-from .runtime.onnx_backend import Device
+from .runtime.manifest import GraphFormat, Manifest
 from .runtime.tokenizer import Tokenizer
+from .serve import add_serve
 from .token_grids import TokenArray, read_token_grids
 
 app = typer.Typer(help="Serve a bundle, or use it on files.", no_args_is_help=True)
@@ -32,10 +33,17 @@ BundleOption = Annotated[
     Path, typer.Option(envvar="KOHONEN_BUNDLE", help="The bundle: a folder, or a .zip of the same files.")
 ]
 DeviceOption = Annotated[
-    Device,
+    DeviceChoice,
     typer.Option(
         envvar="KOHONEN_DEVICE",
-        help="Where the model runs. cuda fails where it cannot, and never falls back.",
+        help="Where the model runs. auto takes cuda where it works; a device that is named never falls back.",
+    ),
+]
+BackendOption = Annotated[
+    GraphFormat,
+    typer.Option(
+        envvar="KOHONEN_BACKEND",
+        help="Which graphs of the bundle run. Those of torch need the extra torch, and can hold code.",
     ),
 ]
 NumThreadsOption = Annotated[
@@ -49,38 +57,7 @@ NumThreadsOption = Annotated[
 ]
 
 
-def _list_settings() -> str:
-    """Every setting of the service: variable, default and meaning."""
-    lines = ["Every setting, as an environment variable and its default; an option above counts more:"]
-    for name, field in Settings.model_fields.items():
-        default = "required" if field.is_required() else "unset" if field.default is None else field.default
-        lines.append(f"{ENV_PREFIX}{name.upper()} ({default})")
-        wrapped = textwrap.wrap(field.description or "", width=72, break_on_hyphens=False)
-        lines += [f"    {line}" for line in wrapped]
-    return "\n".join(lines)
-
-
-@app.command(epilog=_list_settings())
-def serve(
-    *,
-    bundle: Annotated[
-        Path | None, typer.Option(help="The bundle: a folder, or a .zip of the same files.")
-    ] = None,
-    host: Annotated[str | None, typer.Option(help="Address; 0.0.0.0 opens it to the network.")] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port to listen on.")] = None,
-    device: Annotated[Device | None, typer.Option(help="Where the model runs; never falls back.")] = None,
-) -> None:
-    """Serve a bundle over HTTP until SIGTERM or Ctrl-C.
-
-    Example: kohonen-tokenizer serve --bundle my-bundle --port 8000
-    """
-    # Here, so that the other commands start without loading a web framework.
-    from .http.server import run
-
-    given = {"bundle": bundle, "host": host, "port": port, "device": device}
-    settings = read_settings({name: value for name, value in given.items() if value is not None})
-    tokenizer = _load(settings.bundle, device=settings.device, num_threads=settings.num_threads)
-    run(settings, tokenizer=tokenizer)
+add_serve(app)
 
 
 @app.command()
@@ -99,7 +76,8 @@ def encode(
             "squash scales both sides, strict refuses."
         ),
     ] = "crop",
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
+    backend: BackendOption = "onnx",
     num_threads: NumThreadsOption = None,
 ) -> None:
     """Turn images into grids of tokens.
@@ -108,7 +86,7 @@ def encode(
     """
     if output is not None and output.suffix.lower() != ".npy":
         raise ParameterError(f"--output {output} must end in .npy; without --output JSON goes to stdout")
-    tokenizer = _load(bundle, device=device, num_threads=num_threads)
+    tokenizer = _load(bundle, device=device, backend=backend, num_threads=num_threads)
     size = tokenizer.manifest.image
     pixels = np.empty((len(images), size.height, size.width, size.channels), dtype=np.uint8)
     for index, path in enumerate(images):
@@ -134,7 +112,8 @@ def decode(
         Path,
         typer.Option(help="A .png file for one image, or a folder, which is made, for 00000.png and on."),
     ],
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
+    backend: BackendOption = "onnx",
     num_threads: NumThreadsOption = None,
 ) -> None:
     """Turn grids of tokens back into PNG images.
@@ -144,7 +123,7 @@ def decode(
     to_one_file = output.suffix.lower() == ".png"
     if output.suffix and not to_one_file and not output.is_dir():
         raise ParameterError(f"--output {output} ends in {output.suffix}; give a .png file or a folder")
-    tokenizer = _load(bundle, device=device, num_threads=num_threads)
+    tokenizer = _load(bundle, device=device, backend=backend, num_threads=num_threads)
     with _naming(tokens):
         grids = _read_grids(tokens, identity=tokenizer.identity)
         if to_one_file and len(grids) > 1:
@@ -159,6 +138,25 @@ def decode(
 
 
 @app.command()
+def new_key(
+    name: Annotated[str, typer.Argument(help="Who gets the key; letters, digits and . _ -, at most 64.")],
+    *,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="A key that may also load models and take profiles.")
+    ] = False,
+) -> None:
+    """Make an API key: it is shown once, on stderr; its entry for the settings goes to stdout.
+
+    Example: kohonen-tokenizer new-key trainer >> settings.toml
+    """
+    scopes: tuple[KeyScope, ...] = ("use", "admin") if admin else ("use",)
+    secret, entry = make_key(name, scopes=scopes)
+    typer.echo(f"{name}'s key, which is stored nowhere: {secret}", err=True)
+    # An empty line first, as it may follow others in a file.
+    typer.echo("\n" + write_table("api_keys", entry.model_dump(mode="json")))
+
+
+@app.command()
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="The bundle: a folder, or a .zip of the same files.")],
     *,
@@ -168,7 +166,7 @@ def inspect(
 
     Example: kohonen-tokenizer inspect my-bundle
     """
-    manifest = _load(bundle, device="cpu", num_threads=None).manifest
+    manifest = _load(bundle, device="cpu", backend="onnx", num_threads=None).manifest
     if as_json:
         typer.echo(manifest.to_json(), nl=False)
     else:
@@ -179,19 +177,22 @@ def _read_grids(path: Path, *, identity: Mapping[str, str]) -> TokenArray:
     """The token grids [B, h, w] in a file, at least one."""
     match path.suffix.lower():
         case ".npy":
-            grids = read_token_grids(path.read_bytes(), kind="npy", identity=identity)
+            grids = read_token_grids(path.read_bytes(), kind="npy")
         case ".json":
-            grids = read_token_grids(path.read_bytes(), kind="json", identity=identity)
+            grids = read_token_grids(path.read_bytes(), kind="json")
         case suffix:
             raise TokensError(f"the file ends in {suffix!r}; give a .npy or .json file")
-    if not len(grids):
+    if not len(grids.tokens):
         raise TokensError("the file holds no token grids; give at least one")
-    return grids
+    grids.check_claims(identity)
+    return grids.tokens
 
 
-def _load(bundle: Path, *, device: Device, num_threads: int | None) -> Tokenizer:
+def _load(
+    bundle: Path, *, device: DeviceChoice, backend: GraphFormat, num_threads: int | None
+) -> Tokenizer:
     try:
-        return Tokenizer.load(bundle, device=device, num_threads=num_threads)
+        return Tokenizer.load(bundle, device=device, num_threads=num_threads, backend=backend)
     except BundleError as error:
         raise type(error)(f"{bundle}: {error}") from None
 

@@ -10,11 +10,16 @@
     ├── DeviceError                     500     device_unavailable        no silent fall-back to the CPU
     ├── SettingsError                   500     invalid_settings          an unknown name or a bad value
     ├── AddressError                    500     address_unavailable       the port is taken, or no such host
-    ├── NotReadyError                   503     not_ready                 the model still warms up
+    ├── NotReadyError                   503     not_ready                 the model warms up, or fails
     ├── StoppingError                   503     stopping                  the server takes no more work
-    ├── QueueFullError                  429     queue_full                too many requests at once
+    ├── QueueFullError                  429     queue_full                too much work at once
+    ├── DeadlineError                   504     deadline_exceeded         no result in the time allowed
+    ├── InferenceError                  500     inference_failed          the model failed on this input
     └── InputError                      400     invalid_input             the caller can fix it
+        ├── UnauthorizedError           401     unauthorized              no API key, or an unknown one
+        ├── ForbiddenError              403     forbidden                 an API key without the scope
         ├── NotFoundError               404     not_found                 no such path
+        ├── ModelNotFoundError          404     model_not_found           no model of this name
         ├── MethodNotAllowedError       405     method_not_allowed        this path takes other methods
         ├── MalformedBodyError          400     malformed_body            a body that does not parse
         ├── BodyTimeoutError            408     body_timeout              a body that comes too slowly
@@ -89,7 +94,7 @@ class CodebookError(BundleError):
 
 
 class DeviceError(TokenizerError):
-    """The device asked for is unknown or cannot run the model."""
+    """The device asked for is unknown or cannot run the model, or its engine is not installed."""
 
     code = "device_unavailable"
 
@@ -121,10 +126,28 @@ class StoppingError(TokenizerError):
 
 
 class QueueFullError(TokenizerError):
-    """As many requests are in work as the limit allows; the same request may succeed later."""
+    """As much is in work as the limits allow; the same request may succeed later."""
 
     status = 429
     code = "queue_full"
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+        """Take the message and the seconds after which there may be room."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineError(TokenizerError):
+    """There was no result within the time that the request, or the service, allows."""
+
+    status = 504
+    code = "deadline_exceeded"
+
+
+class InferenceError(TokenizerError):
+    """The model failed on this input, alone in its batch."""
+
+    code = "inference_failed"
 
 
 class InputError(TokenizerError):
@@ -134,11 +157,32 @@ class InputError(TokenizerError):
     code = "invalid_input"
 
 
+class UnauthorizedError(InputError):
+    """The request has no API key, or one that this service does not know."""
+
+    status = 401
+    code = "unauthorized"
+
+
+class ForbiddenError(InputError):
+    """The request's API key does not have the scope that this call needs."""
+
+    status = 403
+    code = "forbidden"
+
+
 class NotFoundError(InputError):
     """There is nothing at this path."""
 
     status = 404
     code = "not_found"
+
+
+class ModelNotFoundError(InputError):
+    """No model of this name is served."""
+
+    status = 404
+    code = "model_not_found"
 
 
 class MethodNotAllowedError(InputError):

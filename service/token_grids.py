@@ -4,6 +4,7 @@ B images, h w latent grid.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
 
@@ -16,25 +17,61 @@ from .npy import read_npy
 
 TokenArray = npt.NDArray[np.integer]
 
+# What a model adds to its tokens in JSON.
+IDENTITY_KEYS = ("model", "codebook_hash")
+
 _JSON_EXAMPLE = '{"tokens": [h][w] or [B][h][w]}'
 
 
-def read_token_grids(
-    content: bytes, *, kind: Literal["json", "npy"], identity: Mapping[str, str]
-) -> TokenArray:
-    """The token grids in `content`, one or many: integers [B, h, w], B of 0 or more.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenGrids:
+    """Token grids, and what they say of the model that made them."""
 
-    The size of a grid and the range of its tokens are the model's to check.
+    tokens: TokenArray
+    """Integers [B, h, w], B of 0 or more. The size of a grid and the range are the model's to check."""
+    claims: Mapping[str, object]
+    """Of IDENTITY_KEYS those that were given."""
+
+    @property
+    def model(self) -> str | None:
+        """The name of the model that made them, if they say so."""
+        name = self.claims.get("model")
+        return name if isinstance(name, str) else None
+
+    def check_claims(self, identity: Mapping[str, str]) -> None:
+        """Return if nothing in the claims contradicts the `identity` of a model.
+
+        Raises:
+            TokensError: they are of another model.
+        """
+        for key, value in self.claims.items():
+            if value != identity[key]:
+                raise TokensError(
+                    f"the tokens are of {key} {str(value)[:70]!r}, and this model's is {identity[key]!r}; "
+                    "decode them with their own model"
+                )
+
+
+def read_token_grids(content: bytes, *, kind: Literal["json", "npy"]) -> TokenGrids:
+    """The token grids in `content`, one or many.
 
     Args:
         content: a .npy of integers [h, w] or [B, h, w], or JSON as /encode and the command encode give it.
         kind: which of the two.
-        identity: what the model adds to its tokens in JSON. If `content` has it too, it must be this model's.
 
     Raises:
         InputError: the subclass that says what is wrong.
     """
-    tokens = _tokens_from_npy(content) if kind == "npy" else _tokens_from_json(content, identity=identity)
+    if kind == "npy":
+        return TokenGrids(tokens=_as_grids(_tokens_from_npy(content)), claims={})
+    fields = read_json_object(content, example=_JSON_EXAMPLE)
+    if "tokens" not in fields or not fields.keys() <= {"tokens", *IDENTITY_KEYS}:
+        raise MalformedBodyError(f"the JSON object has {keys_of(fields)}; give {_JSON_EXAMPLE}, nothing else")
+    tokens = _tokens_from_json(fields.pop("tokens"))
+    return TokenGrids(tokens=_as_grids(tokens), claims=fields)
+
+
+def _as_grids(tokens: TokenArray) -> TokenArray:
     if tokens.ndim == 2:
         tokens = tokens[np.newaxis]
     if tokens.ndim != 3:
@@ -49,17 +86,7 @@ def _tokens_from_npy(content: bytes) -> TokenArray:
     return tokens
 
 
-def _tokens_from_json(content: bytes, *, identity: Mapping[str, str]) -> TokenArray:
-    fields = read_json_object(content, example=_JSON_EXAMPLE)
-    if "tokens" not in fields or not fields.keys() <= {"tokens", *identity}:
-        raise MalformedBodyError(f"the JSON object has {keys_of(fields)}; give {_JSON_EXAMPLE}, nothing else")
-    tokens = fields.pop("tokens")
-    for key, value in fields.items():
-        if value != identity[key]:
-            raise TokensError(
-                f"the tokens are of {key} {str(value)[:70]!r}, and this model's is {identity[key]!r}; "
-                "decode them with their own model"
-            )
+def _tokens_from_json(tokens: object) -> TokenArray:
     if not isinstance(tokens, list):
         raise TokensError(f"tokens is {kind_of(tokens)}; give {_JSON_EXAMPLE}")
     _check_leaves(tokens)

@@ -1,34 +1,34 @@
-"""The ASGI app: routes, middleware and error handlers around one tokenizer."""
+"""The ASGI app: routes, middleware and error handlers around the models."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import anyio
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from kohonen_tokenizer import __version__
 
-from ..runtime.tokenizer import Tokenizer
 from .error_replies import add_error_handlers
 from .exchange import ExchangeMiddleware
+from .hot_path import HotPath
 from .openapi import TITLE
-from .routes import ROUTERS
+from .routes import HOT_ROUTES, ROUTERS
 from .service import Service
-from .settings import Settings
 
 
-def create_app(settings: Settings, *, tokenizer: Tokenizer) -> FastAPI:
-    """An app that serves `tokenizer`; what its routes share is in `app.state.service`."""
-    service = Service(settings, tokenizer=tokenizer)
+def create_app(service: Service) -> ASGIApp:
+    """The ASGI app around `service`, which its lifespan starts and closes."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # Beside the server, so that it can say "not ready" meanwhile.
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(service.warm_up)
-            yield
-            service.stop()
-            tasks.cancel_scope.cancel()
+        models = asyncio.create_task(service.run_models())
+        yield
+        service.stop()
+        models.cancel()
+        await asyncio.wait([models])
+        await asyncio.to_thread(service.close)
 
     # Our own /docs and /openapi.json stand in for FastAPI's: their examples are made for the model.
     app = FastAPI(
@@ -38,5 +38,4 @@ def create_app(settings: Settings, *, tokenizer: Tokenizer) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     add_error_handlers(app, routers=ROUTERS)
-    app.add_middleware(ExchangeMiddleware, metrics=service.metrics)
-    return app
+    return ExchangeMiddleware(HotPath(app, routes=HOT_ROUTES), service=service)

@@ -1,9 +1,9 @@
 """Request bodies: their bytes, collected on the event loop under limits of size and time."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import anyio
 from starlette.requests import Request
 
 from ..errors import (
@@ -14,6 +14,7 @@ from ..errors import (
     MediaTypeError,
 )
 from .media import media_type_of
+from .service import Place, Service
 
 # What a body of tokens may have: a number in JSON, indented, and whatever else, such as the head of a .npy,
 # which has at most 8 bytes a token. Without it, lists within lists cost thirty times their bytes to parse.
@@ -33,14 +34,15 @@ class Body:
 
 
 async def read_body(
-    request: Request, *, media_types: Sequence[str], max_bytes: int, timeout_s: float
+    request: Request, *, media_types: Sequence[str], max_bytes: int, service: Service, place: Place
 ) -> Body:
-    """The body of `request`, which must be of one of `media_types`.
+    """The body of `request`, which must be of one of `media_types`; its bytes count for `place`.
 
     Raises:
         MediaTypeError: of another type, or compressed.
         BodyTooLargeError: over `max_bytes`, by its Content-Length or by the bytes that came so far.
-        BodyTimeoutError: not complete after `timeout_s`.
+        BodyTimeoutError: not complete after the time that a body may take.
+        QueueFullError: there is no memory for it beside the bodies of others.
         MalformedBodyError: empty.
     """
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
@@ -53,20 +55,24 @@ async def read_body(
             f"Content-Type {media_type[:100]!r} is not read here; send one of {', '.join(media_types)}"
         )
     _check_size(int(request.headers.get("content-length", "0")), max_bytes=max_bytes)
-    content = bytearray()
+    timeout_s = service.settings.body_timeout_s
+    chunks = []
+    num_bytes = 0
     try:
-        with anyio.fail_after(timeout_s):
+        async with asyncio.timeout(timeout_s):
             async for chunk in request.stream():
-                content += chunk
-                _check_size(len(content), max_bytes=max_bytes)
+                num_bytes += len(chunk)
+                _check_size(num_bytes, max_bytes=max_bytes)
+                service.add_bytes(place, len(chunk))
+                chunks.append(chunk)
     except TimeoutError:
         raise BodyTimeoutError(
-            f"{len(content)} bytes of the body came in {timeout_s} s, the limit for all of it; "
+            f"{num_bytes} bytes of the body came in {timeout_s} s, the limit for all of it; "
             "send it faster, or send less in a request"
         ) from None
-    if not content:
+    if not num_bytes:
         raise MalformedBodyError(f"the body is empty; send {media_type}")
-    return Body(media_type=media_type, content_type=content_type, content=bytes(content))
+    return Body(media_type=media_type, content_type=content_type, content=b"".join(chunks))
 
 
 def check_count(count: int, *, what: str, max_images: int) -> None:

@@ -1,5 +1,6 @@
 """Every error as one shape of JSON: {"error": {"code", "message", "request_id"}}."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -12,6 +13,7 @@ from starlette.responses import Response
 
 from ..errors import (
     BodyTimeoutError,
+    InferenceError,
     MethodNotAllowedError,
     NotFoundError,
     NotReadyError,
@@ -21,7 +23,7 @@ from ..errors import (
 )
 from .media import JSON
 
-# A guess for want of a measurement: most requests take far less than a second.
+# Where nothing is measured: most requests take far less than a second.
 RETRY_AFTER_S = 1
 
 
@@ -55,7 +57,9 @@ def error_response(error: TokenizerError, *, request_id: str) -> Response:
     """The reply that tells a client about `error`."""
     detail = {"code": error.code, "message": error.message, "request_id": request_id}
     reply = Response(orjson.dumps({"error": detail}), status_code=error.status, media_type=JSON)
-    if isinstance(error, NotReadyError | StoppingError | QueueFullError):
+    if isinstance(error, QueueFullError):
+        reply.headers["Retry-After"] = str(max(RETRY_AFTER_S, math.ceil(error.retry_after_s)))
+    if isinstance(error, NotReadyError | StoppingError):
         reply.headers["Retry-After"] = str(RETRY_AFTER_S)
     if isinstance(error, BodyTimeoutError):
         # The rest of the body would be read as the next request.
@@ -63,13 +67,18 @@ def error_response(error: TokenizerError, *, request_id: str) -> Response:
     return reply
 
 
-async def _tokenizer_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, TokenizerError)
-    if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+def error_reply(request: Request, error: TokenizerError) -> Response:
+    """The reply to `request`, on which `error` was raised; its code is left for the log."""
+    if error.status == HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, InferenceError):
         # Only an operator can do something about a bundle or a device: to a client this is a bug.
         raise RuntimeError("an operator's error reached a request") from error
     request.state.error_code = error.code
     return error_response(error, request_id=request.state.request_id)
+
+
+async def _tokenizer_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TokenizerError)
+    return error_reply(request, error)
 
 
 async def _not_found(request: Request, _: Exception) -> Response:

@@ -5,21 +5,22 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Iterable
 from http import HTTPStatus
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import StoppingError, TokenizerError
 from .error_replies import error_response
-from .metrics import Metrics
+from .service import Service
 
 logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "X-Request-Id"
 # What a client may choose goes into logs and headers, so it is short and plain.
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_REQUEST_ID_NAME = REQUEST_ID_HEADER.lower().encode()
 # As nginx logs it: there is no status for a reply that nobody waits for.
 CLIENT_LEFT = 499
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -28,9 +29,9 @@ _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 class ExchangeMiddleware:
     """Gives each request an id, in `scope["state"]["request_id"]`, and accounts for each reply."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, service: Service) -> None:
         self._app = app
-        self._metrics = metrics
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,7 +42,7 @@ class ExchangeMiddleware:
         if method == "HEAD":
             # A GET whose body the server leaves out (RFC 9110, section 9.3.2).
             scope = {**scope, "method": "GET"}
-        request_id = _request_id(Headers(scope=scope).get(REQUEST_ID_HEADER, ""))
+        request_id = _request_id(scope["headers"])
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         status = CLIENT_LEFT
@@ -50,10 +51,11 @@ class ExchangeMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", []),
-                    (REQUEST_ID_HEADER.lower().encode(), request_id.encode()),
-                ]
+                headers = [*message.get("headers", []), (_REQUEST_ID_NAME, request_id.encode())]
+                if self._service.is_stopping:
+                    # So that a client that keeps its connection goes elsewhere with the next request.
+                    headers.append((b"connection", b"close"))
+                message["headers"] = headers
             await send(message)
 
         try:
@@ -89,13 +91,15 @@ class ExchangeMiddleware:
         state = scope["state"]
         error_code = state.get("error_code")
         route = getattr(scope.get("route"), "path", "other")
-        self._metrics.count_request(
+        self._service.metrics.count_request(
             route, method=method, status=status, seconds=seconds, error_code=error_code
         )
         if route in _PROBES:
             level = logging.DEBUG
         else:
             level = logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
+        if not logger.isEnabledFor(level):
+            return
         logger.log(
             level,
             "%s %s %s %d%s %.1f ms id=%s",
@@ -110,5 +114,8 @@ class ExchangeMiddleware:
         )
 
 
-def _request_id(asked: str) -> str:
-    return asked if _SANE_REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    for name, value in headers:
+        if name == _REQUEST_ID_NAME and _SANE_REQUEST_ID.fullmatch(value):
+            return value.decode()
+    return uuid.uuid4().hex

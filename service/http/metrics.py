@@ -1,5 +1,6 @@
 """What the service counts and times, in Prometheus' format. One registry an app, so that apps do not mix."""
 
+from functools import lru_cache
 from typing import Literal
 
 from prometheus_client import (
@@ -13,26 +14,28 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from ..batching.batcher import Batcher
+from ..batching.work import Work
+
 Operation = Literal["encode", "decode", "neighbors", "codebook", "docs", "warm-up"]
-Stage = Literal["parse", "infer", "reply"]
+Stage = Literal["decode", "queue", "infer", "encode"]
 
 METRICS_MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
 class Metrics:
     """The counters, gauges and histograms of one app."""
 
-    def __init__(self, *, model: str, codebook_hash: str) -> None:
+    def __init__(self) -> None:
         # Or each counter had a twin with its time of birth. The library's switch is for the whole process.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        Info("kohonen_model", "The model that is served.", registry=self._registry).info(
-            {"name": model, "codebook_hash": codebook_hash}
-        )
+        self._model = Info("kohonen_model", "The model that is served.", ["model"], registry=self._registry)
         self._requests = Counter(
             "kohonen_requests_total",
             "Requests answered; status 499 is a client that left before the reply.",
@@ -48,25 +51,60 @@ class Metrics:
         )
         self._stage_seconds = Histogram(
             "kohonen_stage_seconds",
-            "Seconds of work in a worker thread, by stage.",
+            "Seconds of a request's stages: decode (its body to arrays), queue, infer, encode (its reply).",
             ["operation", "stage"],
             buckets=_SECONDS,
             registry=self._registry,
         )
         self._images = Counter(
             "kohonen_images_total",
-            "Images encoded or decoded.",
+            "Images encoded or decoded for requests.",
             ["operation"],
+            registry=self._registry,
+        )
+        self._batch_size = Histogram(
+            "kohonen_batch_size",
+            "Images of one model run.",
+            ["operation"],
+            buckets=_IMAGES,
+            registry=self._registry,
+        )
+        self._batch_seconds = Histogram(
+            "kohonen_batch_seconds",
+            "Seconds of one model run.",
+            ["operation"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._queued = Gauge(
+            "kohonen_queue_images",
+            "Images and token grids that wait for a model run.",
+            ["model"],
             registry=self._registry,
         )
         self._errors = Counter(
             "kohonen_errors_total", "Errors answered, by code.", ["code"], registry=self._registry
+        )
+        self._rejected = Counter(
+            "kohonen_rejected_total",
+            "Requests turned away for want of room or time, by code.",
+            ["code"],
+            registry=self._registry,
         )
         self._pending = Gauge(
             "kohonen_pending_requests",
             "Requests in work, bodies under way included.",
             registry=self._registry,
         )
+        # A child costs more to find than to count with.
+        self._request_counter = lru_cache(1024)(self._requests.labels)
+        self._request_timer = lru_cache(256)(self._request_seconds.labels)
+        self._stage_timer = lru_cache(256)(self._stage_seconds.labels)
+
+    def watch_model(self, model: str, *, version: str, codebook_hash: str, batcher: Batcher) -> None:
+        """Show a model that is served from now on, and how much waits for it."""
+        self._model.labels(model).info({"version": version, "codebook_hash": codebook_hash})
+        self._queued.labels(model).set_function(lambda: batcher.num_queued)
 
     def count_request(
         self, route: str, *, method: str, status: int, seconds: float, error_code: str | None
@@ -74,18 +112,28 @@ class Metrics:
         """Count one finished request; `route` is one of the app's own paths, or "other"."""
         # Clients choose the method, and every value of a label is kept for ever.
         known_method = method if method in _METHODS else "other"
-        self._requests.labels(route=route, method=known_method, status=status).inc()
-        self._request_seconds.labels(route=route).observe(seconds)
+        self._request_counter(route, known_method, status).inc()
+        self._request_timer(route).observe(seconds)
         if error_code is not None:
             self._errors.labels(code=error_code).inc()
+            if status in (429, 503, 504):
+                self._rejected.labels(code=error_code).inc()
 
-    def count_stage(self, operation: Operation, *, stage: Stage, seconds: float) -> None:
+    def observe_stage(self, operation: Operation, *, stage: Stage, seconds: float) -> None:
         """Add the time of one stage of one request."""
-        self._stage_seconds.labels(operation=operation, stage=stage).observe(seconds)
+        self._stage_timer(operation, stage).observe(seconds)
 
-    def count_images(self, operation: Operation, *, num_images: int) -> None:
-        """Count the images of one request that went through the model."""
-        self._images.labels(operation=operation).inc(num_images)
+    def observe_work(self, operation: Operation, work: Work) -> None:
+        """Add what one request had of the model."""
+        assert work.rows is not None
+        self._images.labels(operation).inc(len(work.rows))
+        self._stage_timer(operation, "queue").observe(work.queue_s)
+        self._stage_timer(operation, "infer").observe(work.infer_s)
+
+    def observe_batch(self, operation: str, num_images: int, seconds: float) -> None:
+        """Add one model run."""
+        self._batch_size.labels(operation).observe(num_images)
+        self._batch_seconds.labels(operation).observe(seconds)
 
     def set_pending(self, num_requests: int) -> None:
         """Tell how many requests are in work."""

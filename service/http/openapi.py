@@ -12,8 +12,11 @@ from kohonen_tokenizer import __version__
 from ..errors import (
     BodyTimeoutError,
     BodyTooLargeError,
+    DeadlineError,
+    InferenceError,
     MalformedBodyError,
     MediaTypeError,
+    ModelNotFoundError,
     NotReadyError,
     ParameterError,
     QueueFullError,
@@ -29,9 +32,17 @@ TITLE = "Kohonen tokenizer"
 # What any request, any body, and any work may meet.
 _ANY_ERRORS = (ParameterError, TokenizerError)
 BODY_ERRORS = (MalformedBodyError, BodyTimeoutError, BodyTooLargeError, MediaTypeError)
-WORK_ERRORS = (QueueFullError, StoppingError)
+WORK_ERRORS = (
+    QueueFullError,
+    NotReadyError,
+    StoppingError,
+    DeadlineError,
+    InferenceError,
+    ModelNotFoundError,
+)
 # Headers of replies that depend on Accept.
-NEGOTIATED = ("Vary", "X-Model", "X-Codebook-Hash")
+IDENTITY = ("X-Model", "X-Model-Version", "X-Codebook-Hash")
+NEGOTIATED = ("Vary", *IDENTITY)
 
 _HEADERS = {
     "Cache-Control": "A cache must ask with `If-None-Match` before it uses what it has.",
@@ -40,6 +51,7 @@ _HEADERS = {
     "Vary": "`Accept`: a cache must keep one reply for each.",
     "X-Codebook-Hash": "SHA-256 of the code vectors: equal hashes, equal tokens.",
     "X-Model": "Name of the model that answered.",
+    "X-Model-Version": "Which version of it: another may have another codebook.",
     "X-Request-Id": "The id of this request in the server's log.",
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from fastapi import Depends
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
 from ..errors import ParameterError
@@ -25,17 +25,34 @@ class Parameters(BaseModel):
     """Names that make a list in the URL, one value each time."""
 
 
+class ModelParameters(Parameters):
+    """Base of the parameters of routes that use a model."""
+
+    model: str | None = Field(
+        default=None, description="The model to use, by its name in /models. Where one is served, it is that."
+    )
+
+
 P = TypeVar("P", bound=Parameters)
 
 
 def from_url(model: type[P]) -> Callable[[Request], Awaitable[P]]:
-    """A dependency that gives a route its parameters in the URL.
-
-    It raises ParameterError for a name that is none of `model`, a name given twice, or a wrong value.
-    """
+    """A dependency that gives a route its parameters in the URL, as `read_url` has it."""
 
     async def read(request: Request) -> P:
-        values: dict[str, Any] = {}
+        return read_url(request, model=model)
+
+    return read
+
+
+def read_url(request: Request, *, model: type[P]) -> P:
+    """The parameters in the URL of `request`.
+
+    Raises:
+        ParameterError: a name that is none of `model`, a name given twice, or a wrong value.
+    """
+    values: dict[str, Any] = {}
+    if request.scope["query_string"]:
         for name, text in request.query_params.multi_items():
             if name not in model.model_fields:
                 raise ParameterError(
@@ -47,9 +64,7 @@ def from_url(model: type[P]) -> Callable[[Request], Awaitable[P]]:
                 raise ParameterError(f"{name!r} is given more than once in the URL; give it once")
             else:
                 values[name] = _value(text)
-        return validate(model, values)
-
-    return read
+    return validate(model, values)
 
 
 NoParameters = Depends(from_url(Parameters))

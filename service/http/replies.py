@@ -18,8 +18,8 @@ from ..errors import NotAcceptableError
 from ..npy import write_npy
 from ..runtime.backend import Tokens
 from ..runtime.images import encode_png
-from ..runtime.tokenizer import Tokenizer
 from . import media
+from .models import ServedModel
 
 TOKEN_REPLIES = (media.JSON, media.NPY)
 CODEBOOK_REPLIES = (media.JSON, media.NPY)
@@ -33,22 +33,22 @@ def json_response(content: Mapping[str, Any]) -> Response:
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type=media.JSON)
 
 
-def tokens_response(tokens: Tokens, *, media_type: str, tokenizer: Tokenizer) -> Response:
+def tokens_response(tokens: Tokens, *, media_type: str, model: ServedModel) -> Response:
     """`tokens` int32 [B, h, w] as one of TOKEN_REPLIES."""
     if media_type == media.NPY:
-        return _negotiated(_npy_response(tokens), tokenizer=tokenizer)
-    return _negotiated(json_response({"tokens": tokens, **tokenizer.identity}), tokenizer=tokenizer)
+        return _negotiated(_npy_response(tokens), model=model)
+    return _negotiated(json_response({"tokens": tokens, **model.tokenizer.identity}), model=model)
 
 
-def images_response(images: Pixels, *, media_type: str, tokenizer: Tokenizer) -> Response:
+def images_response(images: Pixels, *, media_type: str, model: ServedModel) -> Response:
     """`images` uint8 [B, H, W, 3] as the type that `negotiate_images` chose."""
     if media_type == media.NPY:
-        return _negotiated(_npy_response(images), tokenizer=tokenizer)
+        return _negotiated(_npy_response(images), model=model)
     files = [encode_png(image) for image in images]
     if media_type == media.PNG:
-        return _negotiated(Response(files[0], media_type=media.PNG), tokenizer=tokenizer)
+        return _negotiated(Response(files[0], media_type=media.PNG), model=model)
     texts = [base64.b64encode(file).decode() for file in files]
-    return _negotiated(json_response({"images": texts, **tokenizer.identity}), tokenizer=tokenizer)
+    return _negotiated(json_response({"images": texts, **model.tokenizer.identity}), model=model)
 
 
 def negotiate_images(num_images: int, *, accept: str | None) -> str:
@@ -67,25 +67,26 @@ def negotiate_images(num_images: int, *, accept: str | None) -> str:
         ) from None
 
 
-def codebook_response(tokenizer: Tokenizer, *, media_type: str) -> Response:
+def codebook_response(model: ServedModel, *, media_type: str) -> Response:
     """The code vectors [K, D] and their places on the map; as .npy the vectors alone."""
-    level, codebook = tokenizer.level, tokenizer.codebook
+    level, codebook = model.tokenizer.level, model.tokenizer.codebook
     if media_type == media.NPY:
-        return _negotiated(_npy_response(codebook.vectors), tokenizer=tokenizer)
+        return _negotiated(_npy_response(codebook.vectors), model=model)
     content = {
         "codebook_size": level.codebook_size,
         "code_dim": level.code_dim,
         "map_shape": level.map_shape,
         "vectors": codebook.vectors,
         "coordinates": codebook.coordinates,
-        **tokenizer.identity,
+        **model.tokenizer.identity,
     }
-    return _negotiated(json_response(content), tokenizer=tokenizer)
+    return _negotiated(json_response(content), model=model)
 
 
-def map_response(picture: bytes, *, if_none_match: str | None, tokenizer: Tokenizer) -> Response:
+def map_response(model: ServedModel, *, if_none_match: str | None) -> Response:
     """The PNG of the map, or 304 for a client that has it already, by its If-None-Match header."""
     # The codebook and the decoder make the picture, and nothing else does.
+    tokenizer = model.tokenizer
     manifest = tokenizer.manifest
     decoder = manifest.files[manifest.graphs.onnx.decoder].sha256
     etag = f'"{tokenizer.codebook.sha256[:16]}-{decoder[:16]}"'
@@ -93,7 +94,7 @@ def map_response(picture: bytes, *, if_none_match: str | None, tokenizer: Tokeni
     if etag in known or known == ["*"]:
         response = Response(status_code=HTTPStatus.NOT_MODIFIED)
     else:
-        response = Response(picture, media_type=media.PNG, headers=_identity_headers(tokenizer))
+        response = Response(model.map_png, media_type=media.PNG, headers=_identity_headers(model))
     response.headers.update({"ETag": etag, "Cache-Control": "no-cache"})
     return response
 
@@ -102,11 +103,15 @@ def _npy_response(array: npt.NDArray[Any]) -> Response:
     return Response(write_npy(array), media_type=media.NPY)
 
 
-def _negotiated(response: Response, *, tokenizer: Tokenizer) -> Response:
-    response.headers.update({"Vary": "Accept", **_identity_headers(tokenizer)})
+def _negotiated(response: Response, *, model: ServedModel) -> Response:
+    response.headers.update({"Vary": "Accept", **_identity_headers(model)})
     return response
 
 
-def _identity_headers(tokenizer: Tokenizer) -> dict[str, str]:
+def _identity_headers(model: ServedModel) -> dict[str, str]:
     # A binary body has no room to say which model it is from.
-    return {"X-Model": tokenizer.manifest.name, "X-Codebook-Hash": tokenizer.codebook.sha256}
+    return {
+        "X-Model": model.name,
+        "X-Model-Version": model.version,
+        "X-Codebook-Hash": model.tokenizer.codebook.sha256,
+    }

@@ -101,6 +101,7 @@ class ModelCard(_Card):
     """What is known of a served model."""
 
     name: str
+    version: str = Field(description="Of its name, the one that is served.")
     description: str
     license: str
     image: ImageSpec

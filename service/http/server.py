@@ -4,16 +4,15 @@ import logging.config
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
 
 from ..errors import AddressError
-from ..runtime.threads import available_threads
-from ..runtime.tokenizer import Tokenizer
 from .app import create_app
+from .models import LoadedModel
 from .service import Service
 from .settings import LogLevel, Settings
 
@@ -23,8 +22,8 @@ BACKLOG = 2048
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def run(settings: Settings, *, tokenizer: Tokenizer) -> None:
-    """Serve `tokenizer` until SIGTERM or SIGINT, then let requests in work finish, and return.
+def run(settings: Settings, *, models: Sequence[LoadedModel]) -> None:
+    """Serve `models` until SIGTERM or SIGINT, then let requests in work finish, and return.
 
     If some do not finish within the time to drain, this ends the process instead, with status 0.
 
@@ -33,7 +32,8 @@ def run(settings: Settings, *, tokenizer: Tokenizer) -> None:
     """
     with listen(settings.host, settings.port) as listener:
         configure_logging(settings.log_level)
-        app = create_app(settings, tokenizer=tokenizer)
+        service = Service(settings, models=models)
+        app = create_app(service)
         server = _Server(
             uvicorn.Config(
                 app,
@@ -46,24 +46,23 @@ def run(settings: Settings, *, tokenizer: Tokenizer) -> None:
                 backlog=BACKLOG,
                 timeout_graceful_shutdown=settings.drain_timeout_s,
             ),
-            service=app.state.service,
+            service=service,
         )
-        logger.info(
-            "serving %s (codebook %s) on %s with %s threads at %s",
-            tokenizer.manifest.name,
-            tokenizer.codebook.sha256[:12],
-            settings.device,
-            settings.num_threads or available_threads(),
-            settings.base_url,
-        )
+        for model in models:
+            logger.info(
+                "serving %s version %s (codebook %s, %s) at %s",
+                model.name,
+                model.version,
+                model.tokenizer.codebook.sha256[:12],
+                model.tokenizer.backend.description,
+                settings.base_url,
+            )
         server.run(sockets=[listener])
         logger.info("stopped")
-    if app.state.service.num_in_threads:
+    if service.num_in_threads:
         # Work in a thread cannot be cancelled, and Python would wait for it, however long it takes. Whoever
         # asked for it was told already.
-        logger.warning(
-            "threads that outlast the drain, and are dropped: %d", app.state.service.num_in_threads
-        )
+        logger.warning("threads that outlast the drain, and are dropped: %d", service.num_in_threads)
         logging.shutdown()
         os._exit(0)
 

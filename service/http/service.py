@@ -1,92 +1,152 @@
-"""What the routes share: the model, its workers, a bound on the requests in work, metrics, and readiness."""
+"""What the routes share: the models, worker threads, bounds on the work that is let in, and readiness."""
 
+import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Annotated, Literal, TypeVar, cast
 
-import anyio.to_thread
-import numpy as np
-from anyio import CapacityLimiter
 from fastapi import Depends
 from starlette.requests import Request
 
-from ..errors import NotReadyError, QueueFullError, StoppingError
-from ..runtime.images import encode_png
+from ..errors import NotReadyError, ParameterError, QueueFullError, StoppingError
 from ..runtime.threads import available_threads
-from ..runtime.tokenizer import Tokenizer
-from .examples import Example, make_examples
 from .metrics import Metrics, Operation, Stage
+from .models import LoadedModel, Models, ServedModel
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# JSON of as many integers takes some 50 microseconds.
+_FEW_VALUES = 4096
+
+TIMEOUT_HEADER = "X-Timeout-S"
+
 T = TypeVar("T")
 
 
+class Place:
+    """A request's place among those in work; it grows with the body."""
+
+    __slots__ = ("num_bytes",)
+
+    def __init__(self) -> None:
+        self.num_bytes = 0
+
+
 class Service:
-    """One served model and everything around it that requests have in common.
+    """The models and everything around them that requests have in common.
 
     Attributes:
-        map_png: the picture of the map, once the warm-up is done.
-        examples: the calls to document, once the warm-up is done.
+        models: those that take requests; a model is among them once it is warm.
         num_in_threads: pieces of work in worker threads, those that nobody waits for any more included.
+        is_stopping: whether the server was told to stop.
     """
 
-    def __init__(self, settings: Settings, *, tokenizer: Tokenizer) -> None:
+    def __init__(self, settings: Settings, *, models: Sequence[LoadedModel]) -> None:
+        """Take the models; `run_models` starts them."""
         self.settings = settings
-        self.tokenizer = tokenizer
-        self.metrics = Metrics(model=tokenizer.manifest.name, codebook_hash=tokenizer.codebook.sha256)
-        self.map_png = b""
-        self.examples: Sequence[Example] = ()
+        self.metrics = Metrics()
+        self.models = Models()
+        self.is_stopping = False
         self.num_in_threads = 0
+        self._loaded = models
         self._in_threads_lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(
+            settings.num_body_threads or available_threads(), thread_name_prefix="body"
+        )
         self._num_pending = 0
-        self._workers = CapacityLimiter(settings.num_workers or available_threads())
+        self._num_pending_bytes = 0
         self._warmth: Literal["warming up", "warm", "broken"] = "warming up"
-        self._is_stopping = False
 
     async def run(self, operation: Operation, stage: Stage, work: Callable[[], T]) -> T:
         """Do `work` in a worker thread, so that it never holds up the event loop, and time it."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, self.timed(operation, stage, work)
+        )
 
-        def timed() -> T:
+    async def run_small(
+        self, operation: Operation, stage: Stage, work: Callable[[], T], *, num_values: int
+    ) -> T:
+        """As `run`, but at once if the work is on so few values that a change of threads would cost more."""
+        if num_values <= _FEW_VALUES:
+            return self.timed(operation, stage, work)()
+        return await self.run(operation, stage, work)
+
+    def timed(self, operation: Operation, stage: Stage, work: Callable[[], T]) -> Callable[[], T]:
+        """`work` for a worker thread, with a clock around it."""
+
+        def timed_work() -> T:
             started = time.perf_counter()
             self._count_in_threads(1)
             try:
                 return work()
             finally:
                 self._count_in_threads(-1)
-                self.metrics.count_stage(operation, stage=stage, seconds=time.perf_counter() - started)
+                self.metrics.observe_stage(operation, stage=stage, seconds=time.perf_counter() - started)
 
-        # Abandoned when cancelled, which happens only at the end of the process: see server.run.
-        return await anyio.to_thread.run_sync(timed, limiter=self._workers, abandon_on_cancel=True)
+        return timed_work
 
-    async def warm_up(self) -> None:
-        """Run the model each way and make the map and the examples; only then is the service ready."""
+    async def run_models(self) -> None:
+        """Warm the models up, which makes the service ready, and keep an eye on them until canceled."""
         try:
-            await self.run("warm-up", "infer", self._prepare)
+            for loaded in self._loaded:
+                await self.serve(loaded)
         except Exception:
             logger.exception("the warm-up failed: the service stays unready")
             self._warmth = "broken"
-        else:
-            self._warmth = "warm"
+            return
+        self._warmth = "warm"
+        while True:
+            await asyncio.sleep(self.settings.canary_interval_s / 2)
+            # Each on its own, for one that hangs must not make the others look dead.
+            results = await asyncio.gather(
+                *(model.try_canary() for model in self.models), return_exceptions=True
+            )
+            for error in results:
+                if isinstance(error, Exception):
+                    logger.error("the canary failed: %s", error)
+
+    async def serve(self, loaded: LoadedModel) -> None:
+        """Warm `loaded` up, and only then have it take the requests to its name.
+
+        Raises:
+            Exception: whatever it fails with; all is as it was, then.
+        """
+        model = ServedModel(loaded, settings=self.settings, threads=self._threads, metrics=self.metrics)
+        try:
+            await self.run("warm-up", "infer", model.prepare)
+            await model.try_canary()
+        except BaseException:
+            model.close()
+            raise
+        self.models.put(model)
 
     def stop(self) -> None:
         """Be unready from now on."""
-        self._is_stopping = True
+        self.is_stopping = True
+
+    def close(self) -> None:
+        """End the models and the threads; blocks until the work that is queued is done."""
+        self.models.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def require_ready(self) -> None:
-        """Return if the service can take requests.
+        """Return if the service can take requests and every model ran in the last seconds.
 
         Raises:
-            NotReadyError: the warm-up is not done, or it failed.
+            NotReadyError: the warm-up is not done, or it failed, or a model does not run any more.
             StoppingError: the server was told to stop.
         """
-        if self._is_stopping:
+        if self.is_stopping:
             raise StoppingError("the server stops; use another one")
         self.require_warm()
+        for model in self.models:
+            model.require_alive()
 
     def require_warm(self) -> None:
         """Return if the warm-up is done: until the last reply is out, a stop changes nothing about that.
@@ -99,9 +159,29 @@ class Service:
         if self._warmth == "broken":
             raise NotReadyError("the model failed its warm-up; see the server's log, then restart it")
 
+    def deadline(self, request: Request) -> float:
+        """The time, of `time.monotonic`, at which `request` must have its result.
+
+        Raises:
+            ParameterError: its X-Timeout-S is no number of seconds within the limit.
+        """
+        limit_s = self.settings.timeout_s
+        text = request.headers.get(TIMEOUT_HEADER)
+        if text is None:
+            return time.monotonic() + limit_s
+        try:
+            timeout_s = float(text)
+        except ValueError:
+            timeout_s = math.nan
+        if not 0 < timeout_s <= limit_s:
+            raise ParameterError(
+                f"{TIMEOUT_HEADER} is {text[:50]!r}; give seconds above 0 and at most {limit_s:g}"
+            )
+        return time.monotonic() + timeout_s
+
     @contextmanager
-    def admission(self) -> Iterator[None]:
-        """Hold a place among the requests in work, from before the body is read until the reply is out.
+    def admission(self) -> Iterator[Place]:
+        """Hold a place among the requests in work, from before the body is read until the reply is made.
 
         Raises:
             QueueFullError: every place is taken.
@@ -109,20 +189,34 @@ class Service:
         limit = self.settings.max_pending_requests
         if self._num_pending >= limit:
             raise QueueFullError(
-                f"{self._num_pending} requests are in work, the limit is {limit}; try again later"
+                f"{self._num_pending} requests are in work, the limit is {limit}; try again later",
+                retry_after_s=self._queue_s(),
             )
+        place = Place()
         self._count_pending(1)
         try:
-            yield
+            yield place
         finally:
             self._count_pending(-1)
+            self._num_pending_bytes -= place.num_bytes
 
-    def _prepare(self) -> None:
-        picture = self.tokenizer.map_image()
-        image = self.tokenizer.manifest.image
-        self.tokenizer.encode(picture[np.newaxis, : image.height, : image.width])
-        self.map_png = encode_png(picture)
-        self.examples = make_examples(self.tokenizer)
+    def add_bytes(self, place: Place, num_bytes: int) -> None:
+        """Count `num_bytes` more of a body in memory.
+
+        Raises:
+            QueueFullError: there is no room for them.
+        """
+        limit = self.settings.max_pending_bytes
+        if self._num_pending_bytes + num_bytes > limit:
+            raise QueueFullError(
+                f"bodies of {self._num_pending_bytes} bytes are in work, the limit is {limit}; try again later",
+                retry_after_s=self._queue_s(),
+            )
+        place.num_bytes += num_bytes
+        self._num_pending_bytes += num_bytes
+
+    def _queue_s(self) -> float:
+        return max((model.queue_s for model in self.models), default=0.0)
 
     def _count_pending(self, step: int) -> None:
         # On the event loop only, hence without a lock.
@@ -134,13 +228,17 @@ class Service:
             self.num_in_threads += step
 
 
-async def get_service(request: Request) -> Service:
+def service_of(request: Request) -> Service:
     """The app's service, the same for every request."""
-    # A coroutine, though it waits for nothing: FastAPI would run a plain function in a thread.
     return cast(Service, request.app.state.service)
 
 
-ServiceDep = Annotated[Service, Depends(get_service)]
+async def _get_service(request: Request) -> Service:
+    # A coroutine, though it waits for nothing: FastAPI would run a plain function in a thread.
+    return service_of(request)
+
+
+ServiceDep = Annotated[Service, Depends(_get_service)]
 
 
 async def _admit(service: ServiceDep) -> AsyncIterator[None]:

@@ -13,8 +13,10 @@ from kohonen_tokenizer.pixels import Pixels
 
 from ..errors import PixelsError, TokenRangeError, TokensError
 from .backend import Backend, Tokens
+from .backends import load_backend
 from .bundle import Bundle, load_bundle
-from .onnx_backend import Device, OnnxBackend
+from .devices import DeviceChoice
+from .manifest import GraphFormat
 from .topology import Neighbor, Topology
 
 # Images the backend sees at once: beyond this a batch gains no speed and its activations only cost memory.
@@ -29,6 +31,7 @@ class Tokenizer:
         level: its one level of tokens: latent grid, map shape, codebook size.
         codebook: code vectors [K, D] and map coordinates.
         topology: the map, for questions about neighbors.
+        backend: runs the graphs, on input that `check_images` and `check_tokens` have passed.
     """
 
     def __init__(self, bundle: Bundle, *, backend: Backend) -> None:
@@ -37,30 +40,44 @@ class Tokenizer:
         self.level = bundle.level
         self.codebook = bundle.codebook
         self.topology = Topology(bundle.codebook.coordinates, vectors=bundle.codebook.vectors)
-        self._backend = backend
+        self.backend = backend
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, device: Device = "cpu", num_threads: int | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        device: DeviceChoice = "cpu",
+        num_threads: int | None = None,
+        backend: GraphFormat = "onnx",
     ) -> Self:
         """Load the bundle at `path`, a folder or a .zip, and verify every file in it.
 
         Args:
             path: the bundle.
-            device: "cpu" or "cuda"; no other device takes its place if it does not work.
+            device: "cpu", "cuda" or "tensorrt": no other device takes its place if it does not work. "auto" is
+                cuda where it works and the CPU elsewhere.
             num_threads: threads of one operator on the CPU; by default as many as this process may use.
+            backend: which of the bundle's graphs run: "onnx", or "torchscript" or "torch_export", for which
+                torch must be installed and the bundle be trusted, as they can hold code.
 
         Raises:
             BundleError: the bundle is not there, is not what its manifest says, or does not run.
-            DeviceError: the device is unknown or does not work here.
+            DeviceError: the device is unknown or does not work here, or torch is not installed.
         """
-        bundle = load_bundle(path)
-        return cls(bundle, backend=OnnxBackend.load(bundle, device=device, num_threads=num_threads))
+        bundle = load_bundle(path, graph_format=backend)
+        return cls(bundle, backend=load_backend(bundle, device=device, num_threads=num_threads))
 
     @property
     def identity(self) -> dict[str, str]:
         """Which model speaks: its name and the hash of its codebook go with the tokens wherever they go."""
         return {"model": self.manifest.name, "codebook_hash": self.codebook.sha256}
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape (H, W, 3) of the images it takes and makes."""
+        image = self.manifest.image
+        return image.height, image.width, image.channels
 
     def encode(self, images: Pixels) -> Tokens:
         """Tokens of `images` uint8 [B, H, W, 3] of the model's size: int32 [B, h, w], each 0 to K - 1.
@@ -68,15 +85,10 @@ class Tokenizer:
         Raises:
             PixelsError: another dtype or shape.
         """
-        image = self.manifest.image
-        size = (image.height, image.width, image.channels)
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != size:
-            raise PixelsError(
-                f"images are {_describe(images)}; this model takes uint8 [B, {size[0]}, {size[1]}, {size[2]}]"
-            )
+        self.check_images(images)
         tokens = np.empty((len(images), *self.level.latent_grid), dtype=np.int32)
         for chunk in _chunks(len(images)):
-            tokens[chunk] = self._backend.encode(images[chunk])
+            tokens[chunk] = self.backend.encode(images[chunk])
         return tokens
 
     def decode(self, tokens: npt.NDArray[np.integer]) -> Pixels:
@@ -86,24 +98,46 @@ class Tokenizer:
             TokensError: another dtype or shape.
             TokenRangeError: a token that is no code of this model.
         """
+        tokens = self.check_tokens(tokens)
+        pixels = np.empty((len(tokens), *self.image_shape), dtype=np.uint8)
+        for chunk in _chunks(len(tokens)):
+            pixels[chunk] = self.backend.decode(tokens[chunk])
+        return pixels
+
+    def check_images(self, images: Pixels) -> Pixels:
+        """`images`, if the encoder takes them.
+
+        Raises:
+            PixelsError: not uint8 [B, H, W, 3] of the model's size.
+        """
+        size = self.image_shape
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != size:
+            raise PixelsError(
+                f"images are {_describe(images)}; this model takes uint8 [B, {size[0]}, {size[1]}, {size[2]}]"
+            )
+        return images
+
+    def check_tokens(self, tokens: npt.NDArray[np.integer]) -> Tokens:
+        """`tokens` as the decoder takes them, int32 [B, h, w].
+
+        Raises:
+            TokensError: not integers [B, h, w] of the model's latent grid.
+            TokenRangeError: a token that is no code of this model.
+        """
         grid = self.level.latent_grid
         if tokens.dtype.kind not in "iu" or tokens.ndim != 3 or tokens.shape[1:] != grid:
             raise TokensError(
                 f"tokens are {_describe(tokens)}; this model takes integers [B, {grid[0]}, {grid[1]}]"
             )
         # Before the cast to int32, which would wrap a large number round into the range.
-        outside = np.argwhere((tokens < 0) | (tokens >= self.level.codebook_size))
-        if len(outside):
-            place = tuple(outside[0].tolist())
+        if tokens.size and not 0 <= tokens.min() <= tokens.max() < self.level.codebook_size:
+            outside = (tokens < 0) | (tokens >= self.level.codebook_size)
+            place = tuple(np.argwhere(outside)[0].tolist())
             raise TokenRangeError(
                 f"token {tokens[place]} at {list(place)} is outside 0 to {self.level.codebook_size - 1}; "
                 "decode with the model that made the tokens"
             )
-        image = self.manifest.image
-        pixels = np.empty((len(tokens), image.height, image.width, image.channels), dtype=np.uint8)
-        for chunk in _chunks(len(tokens)):
-            pixels[chunk] = self._backend.decode(tokens[chunk].astype(np.int32))
-        return pixels
+        return tokens.astype(np.int32)
 
     def neighbors(
         self,

@@ -12,3 +12,4 @@ ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     docs.router,
 )
+HOT_ROUTES = (*encode.router.routes, *decode.router.routes)

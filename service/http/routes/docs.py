@@ -19,17 +19,19 @@ router = APIRouter(include_in_schema=False, dependencies=[NoParameters, Admitted
 @router.get("/docs")
 async def get_docs(request: Request, service: ServiceDep) -> Response:
     """The page to read about the calls."""
-    return await service.run("docs", "reply", lambda: HTMLResponse(render_page(_schema(request, service))))
+    return await service.run("docs", "encode", lambda: HTMLResponse(render_page(_schema(request, service))))
 
 
 @router.get("/openapi.json")
 async def get_openapi_schema(request: Request, service: ServiceDep) -> Response:
     """The same for programs."""
-    return await service.run("docs", "reply", lambda: json_response(_schema(request, service)))
+    return await service.run("docs", "encode", lambda: json_response(_schema(request, service)))
 
 
 def _schema(request: Request, service: Service) -> dict[str, Any]:
     service.require_warm()
     # As this client reaches us, which behind a proxy or a port mapping is not where we listen.
     base_url = str(request.base_url).rstrip("/")
-    return build_openapi(request.app.routes, examples=service.examples, base_url=base_url)
+    # Of any model: all have the same calls.
+    examples = next(iter(service.models)).examples
+    return build_openapi(request.app.routes, examples=examples, base_url=base_url)

@@ -1,9 +1,8 @@
 """POST /encode: images to tokens."""
 
 from functools import partial
-from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,15 +30,15 @@ from ..openapi import (
     reply_docs,
     request_docs,
 )
-from ..parameters import Parameters, from_url, parameter_docs
+from ..parameters import ModelParameters, parameter_docs, read_url
 from ..replies import TOKEN_REPLIES, tokens_response
 from ..schemas import Encoded, ManyImages, OneImage
-from ..service import Admitted, ServiceDep
+from ..service import service_of
 
 router = APIRouter(tags=["tokens"])
 
 
-class EncodeParameters(Parameters):
+class EncodeParameters(ModelParameters):
     """The parameters of /encode."""
 
     resize: Resize = Field(
@@ -78,38 +77,34 @@ _REPLIES = reply_docs(
     "/encode",
     summary="Images to tokens",
     response_class=Response,
-    dependencies=[Admitted],
     responses=_REPLIES,
     openapi_extra=_REQUEST | parameter_docs(EncodeParameters),
 )
-async def encode(
-    request: Request,
-    service: ServiceDep,
-    parameters: Annotated[EncodeParameters, Depends(from_url(EncodeParameters))],
-) -> Response:
+async def encode(request: Request) -> Response:
     """Encode one image or many to grids of tokens, as JSON or as .npy (by `Accept`)."""
+    service = service_of(request)
+    deadline = service.deadline(request)
+    parameters = read_url(request, model=EncodeParameters)
     media_type = media.negotiate(media.accept_of(request.headers), offers=TOKEN_REPLIES)
-    tokenizer, settings = service.tokenizer, service.settings
-    body = await read_body(
-        request,
-        media_types=MEDIA_TYPES,
-        max_bytes=settings.max_body_bytes,
-        timeout_s=settings.body_timeout_s,
-    )
-    images = await service.run(
-        "encode",
-        "parse",
-        partial(
+    with service.admission() as place, service.models.use(parameters.model) as model:
+        body = await read_body(
+            request,
+            media_types=MEDIA_TYPES,
+            max_bytes=service.settings.max_body_bytes,
+            service=service,
+            place=place,
+        )
+        height, width, _ = model.tokenizer.image_shape
+        parse = partial(
             parse_images,
             body,
-            height=tokenizer.manifest.image.height,
-            width=tokenizer.manifest.image.width,
+            height=height,
+            width=width,
             resize=parameters.resize,
-            settings=settings,
-        ),
-    )
-    tokens = await service.run("encode", "infer", partial(tokenizer.encode, images))
-    service.metrics.count_images("encode", num_images=len(tokens))
-    return await service.run(
-        "encode", "reply", partial(tokens_response, tokens, media_type=media_type, tokenizer=tokenizer)
-    )
+            settings=service.settings,
+        )
+        tokens = await model.encode(
+            service.timed("encode", "decode", parse), deadline=deadline, receive=request.receive
+        )
+        reply = partial(tokens_response, tokens, media_type=media_type, model=model)
+        return await service.run_small("encode", "encode", reply, num_values=tokens.size)

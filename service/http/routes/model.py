@@ -1,26 +1,41 @@
 """GET /models, /codebook and /map.png: what is served, its vocabulary in numbers, and as a picture."""
 
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...errors import NotAcceptableError, NotReadyError, StoppingError
+from ...errors import ModelNotFoundError, NotAcceptableError, NotReadyError, StoppingError
 from .. import media
-from ..openapi import NEGOTIATED, WORK_ERRORS, header_docs, reply_docs
-from ..parameters import NoParameters
+from ..openapi import IDENTITY, NEGOTIATED, WORK_ERRORS, header_docs, reply_docs
+from ..parameters import ModelParameters, NoParameters, from_url, parameter_docs
 from ..replies import CODEBOOK_REPLIES, codebook_response, map_response
 from ..schemas import CodebookContent, ModelCard, Models
 from ..service import Admitted, ServiceDep
 
-router = APIRouter(tags=["model"], dependencies=[NoParameters])
+router = APIRouter(tags=["model"])
+
+ModelDep = Annotated[ModelParameters, Depends(from_url(ModelParameters))]
 
 
-@router.get("/models", summary="The models served", responses=reply_docs("The models.", Models))
+@router.get(
+    "/models",
+    summary="The models served",
+    dependencies=[NoParameters],
+    responses=reply_docs("The models.", Models),
+)
 async def get_models(service: ServiceDep) -> Models:
     """List each model with its sizes, metrics, training data and hashes."""
-    return Models(models=[ModelCard.model_validate(service.tokenizer.manifest)])
+    return Models(
+        models=[
+            ModelCard.model_validate(
+                {**dict(model.tokenizer.manifest), "name": model.name, "version": model.version}
+            )
+            for model in service.models
+        ]
+    )
 
 
 @router.get(
@@ -35,13 +50,14 @@ async def get_models(service: ServiceDep) -> Models:
         headers=NEGOTIATED,
         errors=(*WORK_ERRORS, NotAcceptableError),
     ),
+    openapi_extra=parameter_docs(ModelParameters),
 )
-async def get_codebook(request: Request, service: ServiceDep) -> Response:
+async def get_codebook(request: Request, service: ServiceDep, parameters: ModelDep) -> Response:
     """Give every code vector and its coordinates, as JSON, or the vectors as .npy (by `Accept`)."""
     media_type = media.negotiate(media.accept_of(request.headers), offers=CODEBOOK_REPLIES)
-    return await service.run(
-        "codebook", "reply", partial(codebook_response, service.tokenizer, media_type=media_type)
-    )
+    with service.models.use(parameters.model) as model:
+        reply = partial(codebook_response, model, media_type=media_type)
+        return await service.run("codebook", "encode", reply)
 
 
 @router.get(
@@ -52,8 +68,8 @@ async def get_codebook(request: Request, service: ServiceDep) -> Response:
         "Every code decoded as a constant grid, each at its place on the map.",
         None,
         binary={media.PNG: "rows * H pixels high, columns * W wide"},
-        headers=("ETag", "Cache-Control", "X-Model", "X-Codebook-Hash"),
-        errors=(NotReadyError, StoppingError),
+        headers=("ETag", "Cache-Control", *IDENTITY),
+        errors=(NotReadyError, StoppingError, ModelNotFoundError),
     )
     | {
         304: {
@@ -61,12 +77,10 @@ async def get_codebook(request: Request, service: ServiceDep) -> Response:
             "headers": header_docs("ETag", "Cache-Control"),
         }
     },
+    openapi_extra=parameter_docs(ModelParameters),
 )
-async def get_map(request: Request, service: ServiceDep) -> Response:
+async def get_map(request: Request, service: ServiceDep, parameters: ModelDep) -> Response:
     """Show the map: where the model is well ordered, neighbors look alike."""
     service.require_warm()
-    return map_response(
-        service.map_png,
-        if_none_match=request.headers.get("if-none-match"),
-        tokenizer=service.tokenizer,
-    )
+    model = service.models.get(parameters.model)
+    return map_response(model, if_none_match=request.headers.get("if-none-match"))

@@ -15,7 +15,7 @@ from ...runtime.tokenizer import Tokenizer
 from .. import media
 from ..bodies import BYTES_BESIDE_TOKENS, BYTES_PER_TOKEN, read_body
 from ..openapi import BODY_ERRORS, WORK_ERRORS, Responses, json_body, reply_docs, request_docs
-from ..parameters import NoParameters, Parameters, from_url, parameter_docs, validate
+from ..parameters import ModelParameters, NoParameters, from_url, parameter_docs, validate
 from ..replies import json_response
 from ..schemas import NeighborsOfToken, NeighborsOfTokens
 from ..service import Admitted, Service, ServiceDep
@@ -24,7 +24,7 @@ from ..settings import Settings
 router = APIRouter(tags=["map"])
 
 
-class NeighborsParameters(Parameters):
+class NeighborsParameters(ModelParameters):
     """The parameters of /neighbors, in the URL or in a JSON body."""
 
     repeatable: ClassVar = frozenset({"tokens"})
@@ -71,7 +71,7 @@ async def get_neighbors(
     "/neighbors",
     summary="Neighbors of a token, asked in JSON",
     response_class=Response,
-    dependencies=[Admitted, NoParameters],
+    dependencies=[NoParameters],
     responses=_replies(*BODY_ERRORS),
     openapi_extra=request_docs(json_body(NeighborsParameters)),
 )
@@ -79,14 +79,16 @@ async def post_neighbors(request: Request, service: ServiceDep) -> Response:
     """The same with the parameters in the body."""
     settings = service.settings
     num_bytes = settings.max_neighbor_tokens * BYTES_PER_TOKEN + BYTES_BESIDE_TOKENS
-    body = await read_body(
-        request,
-        media_types=(media.JSON,),
-        max_bytes=min(settings.max_body_bytes, num_bytes),
-        timeout_s=settings.body_timeout_s,
-    )
-    parameters = await service.run("neighbors", "parse", partial(_parse, body.content))
-    return await _answer(parameters, service)
+    with service.admission() as place:
+        body = await read_body(
+            request,
+            media_types=(media.JSON,),
+            max_bytes=min(settings.max_body_bytes, num_bytes),
+            service=service,
+            place=place,
+        )
+        parameters = await service.run("neighbors", "decode", partial(_parse, body.content))
+        return await _answer(parameters, service)
 
 
 def _parse(content: bytes) -> NeighborsParameters:
@@ -95,14 +97,13 @@ def _parse(content: bytes) -> NeighborsParameters:
 
 
 async def _answer(parameters: NeighborsParameters, service: Service) -> Response:
-    tokenizer = service.tokenizer
-    neighborhoods = await service.run(
-        "neighbors",
-        "infer",
-        partial(_find, parameters, tokenizer=tokenizer, settings=service.settings),
-    )
-    content = neighborhoods[0] if parameters.tokens is None else {"results": neighborhoods}
-    return await service.run("neighbors", "reply", partial(json_response, content | tokenizer.identity))
+    with service.models.use(parameters.model) as model:
+        tokenizer = model.tokenizer
+        find = partial(_find, parameters, tokenizer=tokenizer, settings=service.settings)
+        neighborhoods = await service.run("neighbors", "infer", find)
+        content = neighborhoods[0] if parameters.tokens is None else {"results": neighborhoods}
+        reply = partial(json_response, content | tokenizer.identity)
+        return await service.run("neighbors", "encode", reply)
 
 
 def _find(

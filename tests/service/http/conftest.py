@@ -23,6 +23,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from kohonen_tokenizer.service.http.app import create_app
+from kohonen_tokenizer.service.http.models import LoadedModel
+from kohonen_tokenizer.service.http.service import Service
 from kohonen_tokenizer.service.http.settings import Settings
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
 
@@ -137,7 +139,8 @@ def serve_in_thread() -> Callable[..., AbstractContextManager[httpx.Client]]:
 
     @contextmanager
     def serve(tokenizer: Tokenizer, **settings: Any) -> Iterator[httpx.Client]:
-        app = create_app(Settings(bundle=Path("unused"), **settings), tokenizer=tokenizer)
+        model = LoadedModel(name=tokenizer.manifest.name, version="1", tokenizer=tokenizer)
+        app = create_app(Service(Settings(bundle=Path("unused"), **settings), models=[model]))
         server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, access_log=False))
         with socket.create_server(("127.0.0.1", 0)) as listener:
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

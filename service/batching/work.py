@@ -1,0 +1,53 @@
+"""The rows of one request on their way through a batcher."""
+
+import math
+from typing import Any
+
+import numpy.typing as npt
+
+Rows = npt.NDArray[Any]
+
+
+class Work:
+    """What one request has for the model, and what becomes of it.
+
+    Whoever wants the result makes one and submits it; the batcher fills it in and delivers it once.
+
+    Attributes:
+        deadline: the time, of `time.monotonic`, after which nobody waits for the result.
+        rows: what goes in, [B, ...].
+        result: what came out, [B, ...] in the order of `rows`, if all went well.
+        error: why there is no result.
+        queue_s: seconds that the first row waited until it was in a batch.
+        infer_s: seconds from then until the last row was out.
+        num_taken: rows that are in batches or through them. This and what follows is the batcher's alone.
+        num_out: rows whose results are in `result`.
+        is_over: whether it was delivered, or canceled.
+        since: the time, of `time.monotonic`, of its submission, and later of its first batch.
+    """
+
+    __slots__ = (
+        "deadline",
+        "error",
+        "infer_s",
+        "is_over",
+        "num_out",
+        "num_taken",
+        "queue_s",
+        "result",
+        "rows",
+        "since",
+    )
+
+    def __init__(self, *, deadline: float = math.inf) -> None:
+        """Take the deadline; the rows come with the submission."""
+        self.deadline = deadline
+        self.rows: Rows | None = None
+        self.result: Rows | None = None
+        self.error: Exception | None = None
+        self.queue_s = 0.0
+        self.infer_s = 0.0
+        self.num_taken = 0
+        self.num_out = 0
+        self.is_over = False
+        self.since = 0.0

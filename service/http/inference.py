@@ -1,0 +1,156 @@
+"""The batcher for coroutines: results and errors arrive on the event loop, and waiting ends at the deadline."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from ..batching.batcher import Batcher, Observe
+from ..batching.work import Rows, Work
+from ..errors import DeadlineError
+from ..runtime.tokenizer import Tokenizer
+
+# Most requests are over by then, and spare themselves a task that only waits for the client to leave.
+_WATCH_AFTER_S = 0.05
+
+
+class _AwaitedWork(Work):
+    """Work that a coroutine waits for."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, *, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(deadline=deadline)
+        self.future: asyncio.Future[None] = loop.create_future()
+
+    def end(self, error: Exception | None) -> None:
+        """Wake the coroutine, on its event loop."""
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(None)
+        else:
+            self.future.set_exception(error)
+
+
+class Inference:
+    """Runs a tokenizer's model for coroutines, through a batcher of its own."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        threads: Executor,
+        observe: Observe,
+        max_batch_size: int,
+        max_queue_images: int,
+        max_wait_s: float,
+        num_runners: int,
+    ) -> None:
+        """Start the batcher, on the event loop; `threads` do the work before it, the rest is the batcher's."""
+        self._threads = threads
+        self._loop = asyncio.get_running_loop()
+        self.batcher = Batcher(
+            {"encode": tokenizer.backend.encode, "decode": tokenizer.backend.decode},
+            deliver=self._deliver,
+            observe=observe,
+            max_batch_size=max_batch_size,
+            max_queue_images=max_queue_images,
+            max_wait_s=max_wait_s,
+            num_runners=num_runners,
+        )
+
+    async def run(
+        self,
+        operation: str,
+        prepare: Callable[[], Rows],
+        *,
+        deadline: float,
+        receive: Receive | None = None,
+        urgent: bool = False,
+    ) -> Work:
+        """Run `operation` on the rows that `prepare` makes in a worker thread; the work has its result.
+
+        From its thread the rows go to the batcher without a stop at the event loop, where a turn may cost more
+        than a small image.
+
+        Args:
+            operation: "encode" or "decode".
+            prepare: gives valid rows [B, ...], or raises what this raises.
+            deadline: the time, of `time.monotonic`, at which waiting ends.
+            receive: of the request, after its body: tells when the client leaves. Without it nobody leaves.
+            urgent: before all that waits.
+
+        Raises:
+            DeadlineError: no result by `deadline`.
+            QueueFullError, StoppingError, InferenceError: as the batcher has it.
+            ClientDisconnect: the client left.
+        """
+        work = _AwaitedWork(deadline=deadline, loop=self._loop)
+
+        def prepare_and_submit() -> None:
+            if work.is_over:
+                return
+            try:
+                self.batcher.submit(operation, work, rows=prepare(), urgent=urgent)
+            except Exception as error:
+                self._loop.call_soon_threadsafe(work.end, error)
+
+        self._threads.submit(prepare_and_submit)
+        with _Patience(work, loop=self._loop, receive=receive):
+            try:
+                await work.future
+            except BaseException:
+                self.batcher.cancel(operation, work)
+                raise
+        return work
+
+    def _deliver(self, works: Sequence[Work]) -> None:
+        # All in one call, for each is a system call.
+        self._loop.call_soon_threadsafe(_end_all, works)
+
+
+class _Patience:
+    """While it lasts, ends the wait for `work` at its deadline, and when the client leaves."""
+
+    def __init__(
+        self, work: _AwaitedWork, *, loop: asyncio.AbstractEventLoop, receive: Receive | None
+    ) -> None:
+        self._work = work
+        self._loop = loop
+        self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
+        remaining_s = max(0.0, work.deadline - time.monotonic())
+        self._timers = [loop.call_later(remaining_s, self._expire)]
+        if receive is not None:
+            self._timers.append(loop.call_later(_WATCH_AFTER_S, self._watch))
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def _expire(self) -> None:
+        self._work.end(DeadlineError("the deadline passed before the result was there; try again later"))
+
+    def _watch(self) -> None:
+        self._watcher = self._loop.create_task(self._wait_for_disconnect())
+
+    async def _wait_for_disconnect(self) -> None:
+        assert self._receive is not None
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._work.end(ClientDisconnect())
+
+
+def _end_all(works: Sequence[Work]) -> None:
+    for work in works:
+        assert isinstance(work, _AwaitedWork)
+        work.end(work.error)

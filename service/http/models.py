@@ -1,0 +1,230 @@
+"""The models that are served, each with its batcher, and which version of each takes requests."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from starlette.types import Receive
+
+from kohonen_tokenizer.pixels import Pixels
+
+from ..errors import ModelNotFoundError, NotReadyError
+from ..runtime.backend import Tokens
+from ..runtime.images import encode_png
+from ..runtime.tokenizer import Tokenizer
+from .examples import Example, make_examples
+from .inference import Inference
+from .metrics import Metrics
+from .settings import Settings
+
+logger = logging.getLogger(__name__)
+
+OPERATIONS = ("encode", "decode")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedModel:
+    """A verified bundle whose graphs run, and what requests call it."""
+
+    name: str
+    version: str
+    tokenizer: Tokenizer
+
+
+class ServedModel:
+    """One version of a model at work.
+
+    Attributes:
+        name: what requests call it.
+        version: which of its versions.
+        tokenizer: for what is no work for the batcher.
+        map_png: the picture of the map, once it is warm.
+        examples: the calls to document, once it is warm.
+        num_users: requests that hold it now.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, *, settings: Settings, threads: Executor, metrics: Metrics
+    ) -> None:
+        """Start the batcher of `loaded`, on the event loop; `threads` prepare what it runs."""
+        self.name = loaded.name
+        self.version = loaded.version
+        self.tokenizer = loaded.tokenizer
+        self.map_png = b""
+        self.examples: Sequence[Example] = ()
+        self.num_users = 0
+        self._settings = settings
+        self._metrics = metrics
+        backend = self.tokenizer.backend
+        self._inference = Inference(
+            self.tokenizer,
+            threads=threads,
+            observe=metrics.observe_batch,
+            max_batch_size=settings.max_batch_size or backend.max_batch_size,
+            max_queue_images=settings.max_queue_images,
+            max_wait_s=settings.max_wait_ms / 1000,
+            num_runners=settings.num_parallel_runs or backend.num_parallel_runs,
+        )
+        self._batcher = self._inference.batcher
+
+    @property
+    def queue_s(self) -> float:
+        """Seconds until all that waits now is through."""
+        return self._batcher.queue_s
+
+    async def encode(
+        self, prepare: Callable[[], Pixels], *, deadline: float, receive: Receive | None = None
+    ) -> Tokens:
+        """Tokens int32 [B, h, w] of the images uint8 [B, H, W, 3] that `prepare` makes in a thread.
+
+        Raises:
+            TokenizerError: as `Inference.run` has it, and what `prepare` raises.
+            ClientDisconnect: the client left.
+        """
+        work = await self._inference.run("encode", prepare, deadline=deadline, receive=receive)
+        self._metrics.observe_work("encode", work)
+        assert work.result is not None
+        return work.result
+
+    async def decode(
+        self, prepare: Callable[[], Tokens], *, deadline: float, receive: Receive | None = None
+    ) -> Pixels:
+        """Images uint8 [B, H, W, 3] of the tokens int32 [B, h, w], in range, that `prepare` makes in a thread.
+
+        Raises:
+            TokenizerError: as `Inference.run` has it, and what `prepare` raises.
+            ClientDisconnect: the client left.
+        """
+        work = await self._inference.run("decode", prepare, deadline=deadline, receive=receive)
+        self._metrics.observe_work("decode", work)
+        assert work.result is not None
+        return work.result
+
+    def prepare(self) -> None:
+        """Draw the map and make the examples, by running the model both ways.
+
+        Raises:
+            Exception: whatever the model fails with.
+        """
+        picture = self.tokenizer.map_image()
+        image = self.tokenizer.manifest.image
+        self.tokenizer.encode(picture[np.newaxis, : image.height, : image.width])
+        self.map_png = encode_png(picture)
+        self.examples = make_examples(self.tokenizer)
+
+    async def try_canary(self) -> None:
+        """Run one image and one grid through the batcher, unless either ran lately all the same.
+
+        Raises:
+            TokenizerError: it did not come back in time, or failed.
+        """
+        now = time.monotonic()
+        for operation, shape, dtype in (
+            ("encode", self.tokenizer.image_shape, np.uint8),
+            ("decode", self.tokenizer.level.latent_grid, np.int32),
+        ):
+            if now - self._batcher.last_success(operation) >= self._settings.canary_interval_s:
+                rows = np.zeros((1, *shape), dtype=dtype)
+                await self._inference.run(
+                    operation,
+                    lambda rows=rows: rows,  # type: ignore[misc]
+                    deadline=time.monotonic() + self._settings.canary_timeout_s,
+                    urgent=True,
+                )
+
+    def require_alive(self) -> None:
+        """Return if it ran successfully, both ways, within the time that a canary may take.
+
+        Raises:
+            NotReadyError: it did not.
+        """
+        limit_s = self._settings.canary_timeout_s
+        for operation in OPERATIONS:
+            since_s = time.monotonic() - self._batcher.last_success(operation)
+            if since_s > limit_s:
+                raise NotReadyError(
+                    f"model {self.name} last managed to {operation} {since_s:.0f} s ago, the limit is "
+                    f"{limit_s:g} s; see the server's log, and use another server meanwhile"
+                )
+
+    def show(self) -> None:
+        """Be the version that the metrics show."""
+        codebook_hash = self.tokenizer.codebook.sha256
+        self._metrics.watch_model(
+            self.name, version=self.version, codebook_hash=codebook_hash, batcher=self._batcher
+        )
+
+    def close(self) -> None:
+        """Finish what is queued and end the batcher; blocks, at most for the time to drain."""
+        self._batcher.close(timeout_s=self._settings.drain_timeout_s)
+
+
+class Models:
+    """The models by name. All of it is for the event loop alone, hence without locks."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, ServedModel] = {}
+        self._retired: list[ServedModel] = []
+
+    def __iter__(self) -> Iterator[ServedModel]:
+        return iter(self._models.values())
+
+    def put(self, model: ServedModel) -> None:
+        """Have `model` answer from now on to its name; what another version began, it ends."""
+        previous = self._models.get(model.name)
+        self._models[model.name] = model
+        model.show()
+        if previous is not None:
+            self._retired.append(previous)
+            self._close_if_unused(previous)
+
+    @contextmanager
+    def use(self, name: str | None) -> Iterator[ServedModel]:
+        """The model `name`, or the only one; it stays while the context lasts, whatever takes its place.
+
+        Raises:
+            ModelNotFoundError: no such model, or no name where several are served.
+            NotReadyError: none is there yet.
+        """
+        model = self.get(name)
+        model.num_users += 1
+        try:
+            yield model
+        finally:
+            model.num_users -= 1
+            self._close_if_unused(model)
+
+    def get(self, name: str | None) -> ServedModel:
+        """As `use`, for whoever does not wait while using it."""
+        if not self._models:
+            raise NotReadyError("the model warms up; try again in a second")
+        if name is None and len(self._models) == 1:
+            return next(iter(self._models.values()))
+        if name is None or name not in self._models:
+            served = ", ".join(sorted(self._models)[:10])
+            asked = "several models are served" if name is None else f"there is no model {name[:50]!r}"
+            raise ModelNotFoundError(f"{asked}; give the parameter model as one of {served}")
+        return self._models[name]
+
+    def max_tokens_per_image(self, name: str | None) -> int:
+        """Tokens of one grid of the model `name`, or without a name of the one that has the most."""
+        models = [self.get(name)] if name is not None else list(self)
+        return max((math.prod(model.tokenizer.level.latent_grid) for model in models), default=0)
+
+    def close(self) -> None:
+        """End every batcher; blocks until what is queued is done."""
+        for model in (*self._models.values(), *self._retired):
+            model.close()
+
+    def _close_if_unused(self, model: ServedModel) -> None:
+        if model in self._retired and model.num_users == 0:
+            self._retired.remove(model)
+            logger.info("model %s version %s is retired", model.name, model.version)
+            # In a thread, for it waits for the runners to end.
+            asyncio.get_running_loop().run_in_executor(None, model.close)
