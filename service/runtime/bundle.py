@@ -1,4 +1,4 @@
-"""A verified bundle in memory: the manifest, the codebook and the ONNX graphs.
+"""A verified bundle in memory: the manifest, the codebook and the graphs of one format.
 
 Every file that the manifest lists is read once and hashed, and the bytes that were hashed are the bytes that
 run: nothing is opened a second time, so nothing can be exchanged in between.
@@ -7,10 +7,10 @@ run: nothing is opened a second time, so nothing can be exchanged in between.
 import os
 from dataclasses import dataclass
 
-from ..errors import BundleError, BundleFileError, ManifestError
+from ..errors import BundleError, BundleFileError, GraphError, ManifestError
 from .bundle_files import BundleFiles, open_bundle_files
 from .codebook import Codebook, load_codebook
-from .manifest import MANIFEST_FILE, FileRecord, Level, Manifest, sha256_hex
+from .manifest import MANIFEST_FILE, FileRecord, GraphFiles, GraphFormat, Level, Manifest, sha256_hex
 
 MAX_MANIFEST_BYTES = 4 * 2**20
 # Room for graphs of 2 GiB, ONNX's own limit, in each format: a bound on what a wrong manifest can ask for.
@@ -24,19 +24,24 @@ class Bundle:
     manifest: Manifest
     level: Level
     codebook: Codebook
+    graph_format: GraphFormat
+    """The format of the two graphs below; those of the other formats were verified and are not kept."""
+    graph_files: GraphFiles
+    """The names of the two files."""
     encoder: bytes
-    """The ONNX graph from pixels to tokens."""
+    """The graph from pixels to tokens."""
     decoder: bytes
-    """The ONNX graph from tokens to pixels."""
+    """The graph from tokens to pixels."""
 
 
-def load_bundle(path: str | os.PathLike[str]) -> Bundle:
+def load_bundle(path: str | os.PathLike[str], *, graph_format: GraphFormat = "onnx") -> Bundle:
     """Read and verify the bundle at `path`, a folder or a .zip of the same files.
 
     A file that the manifest does not list is ignored.
 
     Raises:
-        BundleError: one of its subclasses, naming the file or the value, what was expected, and the fix.
+        BundleError: one of its subclasses, naming the file or the value, what was expected, and the fix; a
+            bundle without graphs of `graph_format` included.
     """
     with open_bundle_files(path) as files:
         content = files.read(MANIFEST_FILE, max_bytes=MAX_MANIFEST_BYTES)
@@ -52,7 +57,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
                 f"the manifest lists {num_bytes} bytes of files, and {MAX_BUNDLE_BYTES} is the limit; "
                 "export a smaller model"
             )
-        graphs = manifest.graphs.onnx
+        graphs = _graph_files(manifest, graph_format)
         used = {}
         for name, record in manifest.files.items():
             data = _read_verified(files, name, record=record)
@@ -62,6 +67,8 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         manifest=manifest,
         level=level,
         codebook=load_codebook(used[level.codebook_file], level=level),
+        graph_format=graph_format,
+        graph_files=graphs,
         encoder=used[graphs.encoder],
         decoder=used[graphs.decoder],
     )
@@ -74,6 +81,16 @@ def _only_level(manifest: Manifest) -> Level:
             "use a newer kohonen-tokenizer"
         )
     return manifest.levels[0]
+
+
+def _graph_files(manifest: Manifest, graph_format: GraphFormat) -> GraphFiles:
+    graphs: GraphFiles | None = getattr(manifest.graphs, graph_format)
+    if graphs is None:
+        raise GraphError(
+            f"{manifest.name} has no graphs in the format {graph_format}; use the format onnx, "
+            "or export the bundle again"
+        )
+    return graphs
 
 
 def _read_verified(files: BundleFiles, name: str, *, record: FileRecord) -> bytes:

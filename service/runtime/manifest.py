@@ -96,8 +96,12 @@ class GraphFiles(_Record):
     decoder: FileName
 
 
+GraphFormat = Literal["onnx", "torchscript", "torch_export"]
+"""A format of graphs, by its name among the `Graphs`."""
+
+
 class Graphs(_Record):
-    """The same model in each format that the bundle carries; the service runs `onnx`."""
+    """The same model in each format that the bundle carries; the service runs `onnx` unless told another."""
 
     onnx: GraphFiles
     torchscript: GraphFiles | None = None

@@ -1,71 +1,33 @@
-"""ONNX Runtime as the backend, on the CPU or on an NVIDIA GPU.
+"""ONNX Runtime as the backend, on the CPU or on an NVIDIA GPU."""
 
-B batch, H W pixels, h w latent grid.
-"""
-
-import contextlib
-import io
-import os
-from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 
-from kohonen_tokenizer.pixels import Pixels
-
-from ..errors import DeviceError, GraphError
-from .backend import Tokens
+from .backend import MAX_BATCH_SIZE, Graph, GraphBackend, count_cpu_runs, count_cpu_threads, describe_threads
+from .buckets import BUCKETS, BucketedGraph
 from .bundle import Bundle
+from .cuda import list_gpus
+from .devices import Device
+from .gpu_thread import GpuThread
+from .host_memory import HostMemory, PinnedMemory, load_cuda_runtime
+from .onnx_batch import BoundBatch
+from .onnx_devices import PROVIDERS, check_device
+from .onnx_session import start_session
 from .silent_onnxruntime import onnxruntime as ort
-from .threads import available_threads
-
-Device = Literal["cpu", "cuda"]
-
-_CUDA = "CUDAExecutionProvider"
-_CPU = "CPUExecutionProvider"
-_LOG_FATAL = 4
+from .tensors import Rows, TensorSpec, pixels_spec, tokens_spec
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _TensorSpec:
-    """A graph's only input or only output, as the manifest has it; the batch comes before `shape`."""
-
-    name: str
-    dtype: Literal["uint8", "int32"]
-    shape: tuple[int, ...]
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.dtype} [B, {', '.join(map(str, self.shape))}]"
-
-    def fits(self, node: ort.NodeArg) -> bool:
-        """Whether `node` is this tensor; a dimension left open fits, a fixed batch does not."""
-        batch, *dims = node.shape or [None]
-        return (
-            node.name == self.name
-            and node.type == f"tensor({self.dtype})"
-            and not isinstance(batch, int)
-            and len(dims) == len(self.shape)
-            and all(
-                not isinstance(dim, int) or dim == size for dim, size in zip(dims, self.shape, strict=True)
-            )
-        )
-
-
-class OnnxBackend:
+class OnnxBackend(GraphBackend):
     """A bundle's two ONNX graphs, each in a session of its own. Safe to call from several threads."""
-
-    def __init__(self, encoder: ort.InferenceSession, *, decoder: ort.InferenceSession) -> None:
-        """Take two sessions that fit one bundle; `load` makes them."""
-        self._encoder = encoder
-        self._decoder = decoder
 
     @classmethod
     def load(cls, bundle: Bundle, *, device: Device = "cpu", num_threads: int | None = None) -> Self:
-        """Start the graphs of `bundle` on `device` and run each once.
+        """Start the graphs of `bundle` on `device` and run each once, on a GPU at each size of a batch.
 
         Args:
-            bundle: a verified bundle.
-            device: "cpu" or "cuda".
+            bundle: a verified bundle, read for the format "onnx".
+            device: "cpu", "cuda" or "tensorrt".
             num_threads: threads of one operator on the CPU; by default as many as this process may use.
 
         Raises:
@@ -73,111 +35,92 @@ class OnnxBackend:
             GraphError: a graph does not load, does not fit the manifest, or does not run.
             ValueError: `num_threads` below 1.
         """
-        if num_threads is not None and num_threads < 1:
-            raise ValueError(f"num_threads is {num_threads}; it must be 1 or more")
-        image, graphs = bundle.manifest.image, bundle.manifest.graphs.onnx
-        pixels = _TensorSpec(name="pixels", dtype="uint8", shape=(image.height, image.width, image.channels))
-        tokens = _TensorSpec(name="tokens", dtype="int32", shape=bundle.level.latent_grid)
-        options = _session_options(num_threads or available_threads())
-        if device == "cuda":
-            _preload_cuda()
-        elif device != "cpu":
-            raise DeviceError(f'device is {device!r}; it must be "cpu" or "cuda"')
-        sessions = []
-        for file, graph, source, target in (
-            (graphs.encoder, bundle.encoder, pixels, tokens),
-            (graphs.decoder, bundle.decoder, tokens, pixels),
-        ):
-            session = _start(graph, file=file, device=device, options=options)
-            _check_signature(session, file=file, source=source, target=target)
-            _check_run(session, file=file, source=source, target=target)
-            sessions.append(session)
-        return cls(sessions[0], decoder=sessions[1])
-
-    def encode(self, pixels: Pixels) -> Tokens:
-        """Tokens int32 [B, h, w] of pixels uint8 [B, H, W, 3]."""
-        tokens: Tokens = self._encoder.run(["tokens"], {"pixels": np.ascontiguousarray(pixels)})[0]
-        return tokens
-
-    def decode(self, tokens: Tokens) -> Pixels:
-        """Pixels uint8 [B, H, W, 3] of tokens int32 [B, h, w]."""
-        pixels: Pixels = self._decoder.run(["pixels"], {"tokens": np.ascontiguousarray(tokens)})[0]
-        return pixels
-
-
-def _session_options(num_threads: int) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.inter_op_num_threads = 1
-    # A spinning pool answers a little sooner and takes its CPUs from everything else while idle.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # A graph may keep weights in other files, which nobody has hashed, and onnxruntime would look for them in
-    # the working directory. Below a path that is no folder it finds none.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    # What goes wrong is raised as an error; the log would say it a second time.
-    options.log_severity_level = _LOG_FATAL
-    return options
-
-
-def _preload_cuda() -> None:
-    """Load CUDA's libraries from the wheels of the `gpu` extra, where the system's loader does not look."""
-    if _CUDA not in ort.get_available_providers():
-        raise _no_cuda("this build of onnxruntime has no CUDA provider")
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):  # it reports a missing library by print
-        ort.preload_dlls(directory="")
-    if output.getvalue():
-        raise _no_cuda(output.getvalue().splitlines()[0])
-
-
-def _no_cuda(reason: str) -> DeviceError:
-    return DeviceError(
-        f'device "cuda" does not work here ({reason}); install the driver of an NVIDIA GPU and '
-        '"kohonen-tokenizer[gpu]", or use device "cpu"'
-    )
-
-
-def _start(graph: bytes, *, file: str, device: Device, options: ort.SessionOptions) -> ort.InferenceSession:
-    # The search for the nearest code needs all of float32: TF32 would pick another one in every near-tie.
-    providers = [(_CUDA, {"use_tf32": "0"})] if device == "cuda" else [(_CPU, {})]
-    try:
-        session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
-    except Exception as error:
-        # A provider that fails raises RuntimeError; onnxruntime's errors about a graph are of its own types.
-        if device == "cuda" and isinstance(error, RuntimeError):
-            raise _no_cuda(str(error)) from None
-        raise GraphError(f"{file} does not load ({error}); export the bundle again") from None
-    if session.get_providers()[0] != providers[0][0]:
-        raise _no_cuda(f"onnxruntime chose {session.get_providers()[0]}")
-    return session
-
-
-def _check_signature(
-    session: ort.InferenceSession, *, file: str, source: _TensorSpec, target: _TensorSpec
-) -> None:
-    for side, nodes, spec in (
-        ("input", session.get_inputs(), source),
-        ("output", session.get_outputs(), target),
-    ):
-        if len(nodes) != 1 or not spec.fits(nodes[0]):
-            found = ", ".join(f"{node.name} {node.type} {node.shape}" for node in nodes)
-            raise GraphError(
-                f"{file}: {side} is {found}, and the manifest asks for {spec}; export the bundle again"
+        num_threads = count_cpu_threads(num_threads)
+        check_device(device)
+        engine = f"onnxruntime {ort.__version__}, {PROVIDERS[device]}"
+        if device == "cpu":
+            encoder, decoder = (
+                _unbound(session, source=source, target=target)
+                for session, source, target in _start_sessions(bundle, device=device, num_threads=num_threads)
             )
+            return cls(
+                encoder,
+                decoder=decoder,
+                description=f"{engine}, {describe_threads(num_threads)}",
+                num_parallel_runs=count_cpu_runs(num_threads),
+                max_batch_size=MAX_BATCH_SIZE,
+            )
+        # The captures of TensorRT's provider know one batch size only.
+        with_graphs = device == "cuda"
+        memory = PinnedMemory(load_cuda_runtime())
+        thread = GpuThread()
 
+        def prepare() -> list[Graph]:
+            return [
+                _bound(session, source=source, target=target, memory=memory, with_graphs=with_graphs)
+                for session, source, target in _start_sessions(bundle, device=device, num_threads=num_threads)
+            ]
 
-def _check_run(session: ort.InferenceSession, *, file: str, source: _TensorSpec, target: _TensorSpec) -> None:
-    """Run one batch of zeros: what a graph declares may not be what it does.
-
-    Two images, because a graph that was frozen to one would still take one.
-    """
-    batch = np.zeros((2, *source.shape), dtype=source.dtype)
-    try:
-        result = session.run([target.name], {source.name: batch})[0]
-    except Exception as error:
-        raise GraphError(f"{file} does not run on a batch of 2 ({error}); export the bundle again") from None
-    if result.shape != (2, *target.shape):
-        raise GraphError(
-            f"{file}: output is {list(result.shape)} for a batch of 2, and the manifest asks for {target}; "
-            "export the bundle again"
+        encoder, decoder = (thread.wrap(graph) for graph in thread.load(prepare))
+        return cls(
+            encoder,
+            decoder=decoder,
+            description=f"{engine} on {list_gpus()[0].name}, {'CUDA graphs for ' if with_graphs else ''}"
+            f"batches of {', '.join(map(str, BUCKETS))}",
+            num_parallel_runs=1,
+            max_batch_size=BUCKETS[-1],
         )
+
+
+def _start_sessions(
+    bundle: Bundle, *, device: Device, num_threads: int
+) -> list[tuple[ort.InferenceSession, TensorSpec, TensorSpec]]:
+    """The encoder and the decoder, each with its input and its output."""
+    pixels, tokens = pixels_spec(bundle.manifest.image), tokens_spec(bundle.level)
+    return [
+        (
+            start_session(
+                graph, file=file, device=device, num_threads=num_threads, source=source, target=target
+            ),
+            source,
+            target,
+        )
+        for file, graph, source, target in (
+            (bundle.graph_files.encoder, bundle.encoder, pixels, tokens),
+            (bundle.graph_files.decoder, bundle.decoder, tokens, pixels),
+        )
+    ]
+
+
+def _unbound(session: ort.InferenceSession, *, source: TensorSpec, target: TensorSpec) -> Graph:
+    """The graph for batches of any size, each run as it is."""
+
+    def run(rows: Rows) -> Rows:
+        result: Rows = session.run([target.name], {source.name: np.ascontiguousarray(rows)})[0]
+        return result
+
+    return run
+
+
+def _bound(
+    session: ort.InferenceSession,
+    *,
+    source: TensorSpec,
+    target: TensorSpec,
+    memory: HostMemory,
+    with_graphs: bool,
+) -> BucketedGraph:
+    """The graph for batches of any size, run in buckets, each with a CUDA graph if they are wanted."""
+    return BucketedGraph(
+        [
+            BoundBatch(
+                session,
+                size=size,
+                source=source,
+                target=target,
+                memory=memory,
+                cuda_graph=number if with_graphs else None,
+            )
+            for number, size in enumerate(BUCKETS, start=1)
+        ]
+    )

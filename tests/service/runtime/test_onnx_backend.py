@@ -1,6 +1,8 @@
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -8,9 +10,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from kohonen_tokenizer.service.errors import DeviceError, GraphError
+from kohonen_tokenizer.service.runtime import backend, onnx_backend, onnx_session
 from kohonen_tokenizer.service.runtime.bundle import load_bundle
+from kohonen_tokenizer.service.runtime.cuda import Gpu
+from kohonen_tokenizer.service.runtime.host_memory import PageableMemory
 from kohonen_tokenizer.service.runtime.onnx_backend import OnnxBackend
 from kohonen_tokenizer.service.runtime.silent_onnxruntime import onnxruntime as ort
+from kohonen_tokenizer.service.runtime.tensors import pixels_spec, tokens_spec
 from kohonen_tokenizer.service.runtime.threads import available_threads
 
 MakeBundle = Callable[..., Path]
@@ -46,10 +52,17 @@ def test_sessions_are_bounded_and_do_not_spin(
         assert call["enable_fallback"] == 0
 
 
-def test_an_unknown_device_is_refused(tiny_bundle: Path) -> None:
-    device: Any = "tpu"
-    with pytest.raises(DeviceError, match='device is \'tpu\'; it must be "cpu" or "cuda"'):
-        OnnxBackend.load(load_bundle(tiny_bundle), device=device)
+def test_a_backend_says_what_it_is(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "available_threads", lambda: 5)
+    bundle = load_bundle(tiny_bundle)
+    loaded = OnnxBackend.load(bundle, num_threads=2)
+    assert loaded.description == f"onnxruntime {ort.__version__}, CPUExecutionProvider, 2 threads a run"
+    assert (loaded.num_parallel_runs, loaded.max_batch_size) == (2, 64)
+    loaded = OnnxBackend.load(bundle, num_threads=6)
+    assert loaded.num_parallel_runs == 1
+    loaded = OnnxBackend.load(bundle)
+    assert loaded.description.endswith(", 5 threads a run")
+    assert loaded.num_parallel_runs == 1
 
 
 @pytest.mark.parametrize("num_threads", [0, -1])
@@ -58,60 +71,125 @@ def test_a_number_of_threads_below_one_is_refused(tiny_bundle: Path, num_threads
         OnnxBackend.load(load_bundle(tiny_bundle), num_threads=num_threads)
 
 
-class TestCudaNeverFallsBack:
-    """Without a GPU each way in which CUDA can be missing is acted out; none may end in a CPU session."""
+class PretendedCudaSession(ort.InferenceSession):
+    """Runs on the CPU and says that it runs where it was asked to; remembers that, and its threads."""
 
-    def test_an_onnxruntime_without_cuda(self, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
-        with pytest.raises(DeviceError, match=r"no CUDA provider.*kohonen-tokenizer\[gpu\]"):
-            OnnxBackend.load(load_bundle(tiny_bundle), device="cuda")
+    calls: ClassVar[list[dict[str, Any]]] = []
+    threads: ClassVar[set[int]] = set()
 
-    def test_a_library_that_is_missing(
-        self, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    def __init__(self, graph: bytes, options: ort.SessionOptions, **arguments: Any) -> None:
+        self.calls.append({"options": options, **arguments})
+        super().__init__(graph, providers=["CPUExecutionProvider"])
+
+    def get_providers(self) -> list[str]:
+        return [name for name, _ in self.calls[-1]["providers"]]
+
+    def run_with_iobinding(self, iobinding: ort.IOBinding, run_options: ort.RunOptions | None = None) -> None:
+        self.threads.add(threading.get_ident())
+        super().run_with_iobinding(iobinding, run_options)
+
+
+class TestGpu:
+    """Without a GPU, all but the GPU: bound buffers, buckets and the one thread, on the host's memory."""
+
+    @pytest.fixture(autouse=True)
+    def pretend(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(PretendedCudaSession, "calls", [])
+        monkeypatch.setattr(PretendedCudaSession, "threads", set())
+        monkeypatch.setattr(ort, "InferenceSession", PretendedCudaSession)
+        monkeypatch.setattr(onnx_backend, "check_device", lambda device: None)
+        monkeypatch.setattr(onnx_backend, "list_gpus", lambda: [Gpu("a GPU", 2**30)])
+        monkeypatch.setattr(onnx_backend, "load_cuda_runtime", lambda: None)
+        monkeypatch.setattr(onnx_backend, "PinnedMemory", lambda runtime: PageableMemory())
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+
+    @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+    def test_it_encodes_and_decodes_batches_of_any_size(
+        self, tiny_bundle: Path, tiny_model: Any, random_images: np.ndarray, device: Any
     ) -> None:
-        self.pretend_cuda_is_built_in(monkeypatch)
+        loaded = OnnxBackend.load(load_bundle(tiny_bundle), device=device)
+        for num_images in (1, 2, 5, 64, 65, 70):
+            images = random_images[:num_images]
+            tokens = loaded.encode(images)
+            assert tokens.dtype == np.int32
+            np.testing.assert_array_equal(tokens, tiny_model.encode(images))
+            np.testing.assert_array_equal(loaded.decode(tokens), tiny_model.decode(tokens))
+        assert len(PretendedCudaSession.threads) == 1
+        assert threading.get_ident() not in PretendedCudaSession.threads
 
-        def preload(*, directory: str) -> None:
-            assert directory == ""
-            print("Failed to load libcurand.so.10: cannot open shared object file")
-            print("Please follow the instructions.")
+    def test_several_threads_may_call_it(
+        self, tiny_bundle: Path, tiny_model: Any, random_images: np.ndarray
+    ) -> None:
+        loaded = OnnxBackend.load(load_bundle(tiny_bundle), device="cuda")
+        parts = [random_images[start : start + 7] for start in range(0, 70, 7)] * 5
+        with ThreadPoolExecutor(8) as threads:
+            results = list(threads.map(loaded.encode, parts))
+        for part, tokens in zip(parts, results, strict=True):
+            np.testing.assert_array_equal(tokens, tiny_model.encode(part))
 
-        monkeypatch.setattr(ort, "preload_dlls", preload)
-        with pytest.raises(DeviceError, match=r"\(Failed to load libcurand\.so\.10: .* file\); install"):
+    def test_it_says_what_it_is(self, tiny_bundle: Path) -> None:
+        cuda = OnnxBackend.load(load_bundle(tiny_bundle), device="cuda")
+        assert cuda.description == (
+            f"onnxruntime {ort.__version__}, CUDAExecutionProvider on a GPU, "
+            "CUDA graphs for batches of 1, 4, 16, 64"
+        )
+        assert (cuda.num_parallel_runs, cuda.max_batch_size) == (1, 64)
+        tensorrt = OnnxBackend.load(load_bundle(tiny_bundle), device="tensorrt")
+        assert tensorrt.description.endswith("TensorrtExecutionProvider on a GPU, batches of 1, 4, 16, 64")
+
+    @pytest.mark.parametrize(("device", "graphs"), [("cuda", ["1", "2", "3", "4"]), ("tensorrt", ["-1"] * 4)])
+    def test_every_bucket_has_its_cuda_graph_captured_at_the_load(
+        self, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, device: Any, graphs: list[str]
+    ) -> None:
+        numbers: list[str] = []
+
+        def run(self: Any, binding: Any, options: ort.RunOptions) -> None:
+            numbers.append(options.get_run_config_entry("gpu_graph_id"))
+
+        monkeypatch.setattr(PretendedCudaSession, "run_with_iobinding", run)
+        OnnxBackend.load(load_bundle(tiny_bundle), device=device)
+        assert numbers == 2 * graphs
+
+    @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+    def test_no_part_of_a_graph_may_run_on_the_cpu(self, tiny_bundle: Path, device: Any) -> None:
+        OnnxBackend.load(load_bundle(tiny_bundle), device=device)
+        assert len(PretendedCudaSession.calls) == 2
+        for call in PretendedCudaSession.calls:
+            options = call["options"]
+            assert options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
+            assert call["enable_fallback"] == 0
+            assert "CPUExecutionProvider" not in [name for name, _ in call["providers"]]
+
+    def test_a_session_that_runs_on_the_cpu_instead_is_refused(
+        self, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(PretendedCudaSession, "get_providers", lambda self: ["CPUExecutionProvider"])
+        with pytest.raises(
+            DeviceError, match=r'"cuda" .*: onnxruntime chose CPUExecutionProvider; .*device "cpu"$'
+        ):
             OnnxBackend.load(load_bundle(tiny_bundle), device="cuda")
-        assert capfd.readouterr().out == ""
 
-    def test_a_provider_that_fails(self, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.pretend_cuda_is_built_in(monkeypatch)
-        monkeypatch.setattr(ort, "preload_dlls", lambda *, directory: None)
-
-        def fail(*_: object, providers: list[Any], enable_fallback: int) -> None:
-            assert providers == [("CUDAExecutionProvider", {"use_tf32": "0"})]
-            assert enable_fallback == 0
+    def test_a_provider_that_fails_is_an_error_of_the_device(
+        self, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object, **__: object) -> None:
             raise RuntimeError("CUDA failure 100: no CUDA-capable device is detected")
 
         monkeypatch.setattr(ort, "InferenceSession", fail)
         with pytest.raises(DeviceError, match="no CUDA-capable device is detected"):
             OnnxBackend.load(load_bundle(tiny_bundle), device="cuda")
 
-    def test_a_session_that_runs_on_the_cpu_instead(
-        self, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        self.pretend_cuda_is_built_in(monkeypatch)
-        monkeypatch.setattr(ort, "preload_dlls", lambda *, directory: None)
-        real = ort.InferenceSession
-        monkeypatch.setattr(
-            ort,
-            "InferenceSession",
-            lambda graph, options, **_: real(graph, options, providers=["CPUExecutionProvider"]),
-        )
-        with pytest.raises(DeviceError, match="onnxruntime chose CPUExecutionProvider"):
-            OnnxBackend.load(load_bundle(tiny_bundle), device="cuda")
 
-    @staticmethod
-    def pretend_cuda_is_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(
-            ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+def test_a_graph_that_the_device_cannot_run_whole_is_refused(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As far as onnxruntime goes without CUDA's libraries: no provider of a GPU, and none of the CPU allowed.
+    monkeypatch.setattr(onnx_session, "provider_options", lambda device, *, source: [])
+    bundle = load_bundle(tiny_bundle)
+    pixels, tokens = pixels_spec(bundle.manifest.image), tokens_spec(bundle.level)
+    with pytest.raises(GraphError, match=r"fallback to CPU EP has been explicitly disabled"):
+        onnx_session.start_session(
+            bundle.encoder, file="encoder.onnx", device="cuda", num_threads=1, source=pixels, target=tokens
         )
 
 
