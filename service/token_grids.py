@@ -24,11 +24,9 @@ _JSON_EXAMPLE = '{"tokens": [h][w] or [B][h][w]}'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TokenGrids:
-    """Token grids, and what they say of the model that made them."""
+class Claims:
+    """What tokens say of the model that made them."""
 
-    tokens: TokenArray
-    """Integers [B, h, w], B of 0 or more. The size of a grid and the range are the model's to check."""
     claims: Mapping[str, object]
     """Of IDENTITY_KEYS those that were given."""
 
@@ -52,6 +50,14 @@ class TokenGrids:
                 )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenGrids(Claims):
+    """Token grids, and what they say of the model that made them."""
+
+    tokens: TokenArray
+    """Integers [B, h, w], B of 0 or more. The size of a grid and the range are the model's to check."""
+
+
 def read_token_grids(content: bytes, *, kind: Literal["json", "npy"]) -> TokenGrids:
     """The token grids in `content`, one or many.
 
@@ -63,15 +69,20 @@ def read_token_grids(content: bytes, *, kind: Literal["json", "npy"]) -> TokenGr
         InputError: the subclass that says what is wrong.
     """
     if kind == "npy":
-        return TokenGrids(tokens=_as_grids(_tokens_from_npy(content)), claims={})
+        return TokenGrids(tokens=as_grids(tokens_from_npy(content)), claims={})
     fields = read_json_object(content, example=_JSON_EXAMPLE)
     if "tokens" not in fields or not fields.keys() <= {"tokens", *IDENTITY_KEYS}:
         raise MalformedBodyError(f"the JSON object has {keys_of(fields)}; give {_JSON_EXAMPLE}, nothing else")
-    tokens = _tokens_from_json(fields.pop("tokens"))
-    return TokenGrids(tokens=_as_grids(tokens), claims=fields)
+    tokens = tokens_from_json(fields.pop("tokens"))
+    return TokenGrids(tokens=as_grids(tokens), claims=fields)
 
 
-def _as_grids(tokens: TokenArray) -> TokenArray:
+def as_grids(tokens: TokenArray) -> TokenArray:
+    """`tokens`, one grid [h, w] or many [B, h, w], as many.
+
+    Raises:
+        TokensError: of another number of dimensions.
+    """
     if tokens.ndim == 2:
         tokens = tokens[np.newaxis]
     if tokens.ndim != 3:
@@ -79,16 +90,38 @@ def _as_grids(tokens: TokenArray) -> TokenArray:
     return tokens
 
 
-def _tokens_from_npy(content: bytes) -> TokenArray:
+def one_grid(tokens: TokenArray) -> TokenArray:
+    """`tokens`, one grid [h, w] or [1, h, w], as [1, h, w].
+
+    Raises:
+        TokensError: of another number of dimensions, or not one grid.
+    """
+    grids = as_grids(tokens)
+    if len(grids) != 1:
+        raise TokensError(f"{len(grids)} grids are where one belongs; give [h][w]")
+    return grids
+
+
+def tokens_from_npy(content: bytes) -> TokenArray:
+    """The integers in a .npy, of any shape.
+
+    Raises:
+        InputError: no .npy, or not of integers.
+    """
     tokens = read_npy(content)
     if tokens.dtype.kind not in "iu":
         raise TokensError(f"the .npy holds {tokens.dtype}; give integers")
     return tokens
 
 
-def _tokens_from_json(tokens: object) -> TokenArray:
+def tokens_from_json(tokens: object, *, name: str = "tokens") -> TokenArray:
+    """The integers in lists of at most 3 dimensions, the value of the key `name` in parsed JSON.
+
+    Raises:
+        InputError: anything else.
+    """
     if not isinstance(tokens, list):
-        raise TokensError(f"tokens is {kind_of(tokens)}; give {_JSON_EXAMPLE}")
+        raise TokensError(f"{name} is {kind_of(tokens)}; give lists of whole numbers")
     _check_leaves(tokens)
     try:
         return np.array(tokens, dtype=np.int64)

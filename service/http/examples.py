@@ -5,6 +5,7 @@ Latent grids and the number of tokens differ from model to model, so no fixed ex
 
 import base64
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,11 +84,65 @@ def make_examples(tokenizer: Tokenizer) -> list[Example]:
                 "of several tokens": {"tokens": [0, token], "k": 1},
             },
         ),
+        *_map_examples(tokens[0].tolist(), num_axes=len(tokenizer.level.map_shape), encode_map=encode_map),
         *(
             Example(method="get", path=path, shell=f"curl -s {{url}}{path}")
             for path in ("/codebook", "/models", "/healthz", "/readyz", "/metrics")
         ),
         Example(method="get", path="/map.png", shell="curl -s -o map.png {url}/map.png"),
+    ]
+
+
+def _map_examples(grid: list[list[int]], *, num_axes: int, encode_map: str) -> list[Example]:
+    """An example of each call about the whole map, or about tokens moved over it."""
+    post_json = "curl -s -H 'Content-Type: application/json'"
+    offset = [1] * num_axes
+    offset_in_url = "&".join(f"offset={step}" for step in offset)
+    path_between = {"from": grid, "to": grid[::-1], "steps": 5}
+    path_json = json.dumps(path_between, separators=(",", ":"))
+    return [
+        Example(
+            method="get",
+            path="/neighbors/table",
+            shell="curl -s -H 'Accept: application/x-safetensors' -o neighbors.safetensors "
+            "'{url}/neighbors/table?radius=1.5'",
+            parameters={"radius": 1.5},
+        ),
+        Example(
+            method="get",
+            path="/soft-targets",
+            shell="curl -s -H 'Accept: application/x-npy' -o targets.npy '{url}/soft-targets?sigma=1'",
+            parameters={"sigma": 1.0},
+        ),
+        Example(
+            method="post",
+            path="/soft-targets",
+            shell=f"{encode_map} | {post_json} --data-binary @- '{{url}}/soft-targets?sigma=1&radius=1.5'",
+            bodies={
+                "weights of all codes": {"tokens": [0, 1], "sigma": 1.0},
+                "weights of the nearest of each token in a grid": {
+                    "tokens": grid,
+                    "sigma": 1.0,
+                    "radius": 1.5,
+                },
+            },
+        ),
+        Example(
+            method="post",
+            path="/perturb",
+            shell=f"{encode_map} | {post_json} -H 'Accept: image/png' --data-binary @- -o perturbed.png "
+            f"'{{url}}/perturb?{offset_in_url}'",
+            bodies={
+                "one step along each axis": {"tokens": grid, "offset": offset},
+                "back from the edge": {"tokens": [grid, grid], "offset": offset, "edge": "reflect"},
+            },
+        ),
+        Example(
+            method="post",
+            path="/interpolate",
+            shell=f"{post_json} -H 'Accept: image/png' -d '{path_json}' -o path.png {{url}}/interpolate",
+            bodies={"five steps": path_between},
+        ),
     ]
 
 

@@ -12,6 +12,7 @@ PNG = "image/png"
 WEBP = "image/webp"
 JSON = "application/json"
 NPY = "application/x-npy"
+SAFETENSORS = "application/x-safetensors"
 MULTIPART = "multipart/form-data"
 
 IMAGES = (JPEG, PNG, WEBP)

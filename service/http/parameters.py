@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 from fastapi import Depends
@@ -51,6 +52,17 @@ def read_url(request: Request, *, model: type[P]) -> P:
     Raises:
         ParameterError: a name that is none of `model`, a name given twice, or a wrong value.
     """
+    if not request.scope["query_string"]:
+        return _without_values(model)
+    return validate(model, url_values(request, model=model))
+
+
+def url_values(request: Request, *, model: type[Parameters]) -> dict[str, Any]:
+    """The values in the URL of `request`, as JSON would have them.
+
+    Raises:
+        ParameterError: a name that is none of `model`, or a name given twice.
+    """
     values: dict[str, Any] = {}
     if request.scope["query_string"]:
         for name, text in request.query_params.multi_items():
@@ -64,7 +76,13 @@ def read_url(request: Request, *, model: type[P]) -> P:
                 raise ParameterError(f"{name!r} is given more than once in the URL; give it once")
             else:
                 values[name] = _value(text)
-    return validate(model, values)
+    return values
+
+
+@lru_cache
+def _without_values(model: type[P]) -> P:
+    # They are frozen, so that one may serve every request.
+    return validate(model, {})
 
 
 NoParameters = Depends(from_url(Parameters))

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import orjson
+from safetensors.numpy import save
 from starlette.responses import Response
 
 from kohonen_tokenizer.pixels import Pixels
@@ -36,19 +38,19 @@ def json_response(content: Mapping[str, Any]) -> Response:
 def tokens_response(tokens: Tokens, *, media_type: str, model: ServedModel) -> Response:
     """`tokens` int32 [B, h, w] as one of TOKEN_REPLIES."""
     if media_type == media.NPY:
-        return _negotiated(_npy_response(tokens), model=model)
-    return _negotiated(json_response({"tokens": tokens, **model.tokenizer.identity}), model=model)
+        return negotiated(npy_response(tokens), model=model)
+    return negotiated(json_response({"tokens": tokens, **model.tokenizer.identity}), model=model)
 
 
 def images_response(images: Pixels, *, media_type: str, model: ServedModel) -> Response:
     """`images` uint8 [B, H, W, 3] as the type that `negotiate_images` chose."""
     if media_type == media.NPY:
-        return _negotiated(_npy_response(images), model=model)
+        return negotiated(npy_response(images), model=model)
     files = [encode_png(image) for image in images]
     if media_type == media.PNG:
-        return _negotiated(Response(files[0], media_type=media.PNG), model=model)
+        return negotiated(Response(files[0], media_type=media.PNG), model=model)
     texts = [base64.b64encode(file).decode() for file in files]
-    return _negotiated(json_response({"images": texts, **model.tokenizer.identity}), model=model)
+    return negotiated(json_response({"images": texts, **model.tokenizer.identity}), model=model)
 
 
 def negotiate_images(num_images: int, *, accept: str | None) -> str:
@@ -71,7 +73,7 @@ def codebook_response(model: ServedModel, *, media_type: str) -> Response:
     """The code vectors [K, D] and their places on the map; as .npy the vectors alone."""
     level, codebook = model.tokenizer.level, model.tokenizer.codebook
     if media_type == media.NPY:
-        return _negotiated(_npy_response(codebook.vectors), model=model)
+        return negotiated(npy_response(codebook.vectors), model=model)
     content = {
         "codebook_size": level.codebook_size,
         "code_dim": level.code_dim,
@@ -80,7 +82,7 @@ def codebook_response(model: ServedModel, *, media_type: str) -> Response:
         "coordinates": codebook.coordinates,
         **model.tokenizer.identity,
     }
-    return _negotiated(json_response(content), model=model)
+    return negotiated(json_response(content), model=model)
 
 
 def map_response(model: ServedModel, *, if_none_match: str | None) -> Response:
@@ -99,11 +101,22 @@ def map_response(model: ServedModel, *, if_none_match: str | None) -> Response:
     return response
 
 
-def _npy_response(array: npt.NDArray[Any]) -> Response:
+def npy_response(array: npt.NDArray[Any]) -> Response:
+    """`array` as .npy."""
     return Response(write_npy(array), media_type=media.NPY)
 
 
-def _negotiated(response: Response, *, model: ServedModel) -> Response:
+def safetensors_response(tensors: Mapping[str, npt.NDArray[Any]], *, model: ServedModel) -> Response:
+    """`tensors` as safetensors, with the model's identity in the metadata."""
+    content = save(
+        {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},
+        metadata={**model.tokenizer.identity, "version": model.version},
+    )
+    return Response(content, media_type=media.SAFETENSORS)
+
+
+def negotiated(response: Response, *, model: ServedModel) -> Response:
+    """`response`, with the headers of a reply of `model` that depends on Accept."""
     response.headers.update({"Vary": "Accept", **_identity_headers(model)})
     return response
 

@@ -1,6 +1,6 @@
 """The shapes of our JSON, for the documentation; images and tokens never pass through these classes."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -30,12 +30,43 @@ class ManyImages(_Record):
     images: list[str] = Field(min_length=1, description="Each as base64, or as a data: URL.")
 
 
-class TokenGrids(_Record):
+class _Claims(_Record):
+    model: str = Field(default="", description="If sent, it must be the name of the model served.")
+    codebook_hash: str = Field(default="", description="If sent, it must be that of the model served.")
+
+
+class TokenGrids(_Claims):
     """Tokens to decode; a reply of /encode is one."""
 
     tokens: list[list[int]] | list[list[list[int]]] = Field(description="One grid [h][w], or many [B][h][w].")
-    model: str = Field(default="", description="If sent, it must be the name of the model served.")
-    codebook_hash: str = Field(default="", description="If sent, it must be that of the model served.")
+
+
+class SoftTargetsRequest(_Claims):
+    """Tokens to weigh codes for; a reply of /encode is one. A parameter may be in the URL instead."""
+
+    tokens: list[int] | list[list[int]] | list[list[list[int]]] = Field(
+        min_length=1, description="[N], [h][w] or [B][h][w]."
+    )
+    sigma: float = Field(default=1.0, gt=0, description="In steps of the map.")
+    radius: float = Field(default=0.0, ge=0, description="If sent, the weights are sparse.")
+    k: int = Field(default=1, ge=1, description="Instead of `radius`.")
+
+
+class PerturbRequest(TokenGrids):
+    """Tokens to move; a reply of /encode is one, with `offset` in the URL."""
+
+    offset: list[int] = Field(default=[], description="Here or in the URL: [dx, dy], or [dx] on a 1-D map.")
+    edge: Literal["clamp", "reflect"] = Field(default="clamp", description="Here or in the URL.")
+
+
+class InterpolateRequest(_Claims):
+    """The two ends of a path over the map."""
+
+    start: list[list[int]] = Field(alias="from", description="A grid [h][w].")
+    end: list[list[int]] = Field(alias="to", description="A grid [h][w].")
+    steps: int = Field(
+        default=2, ge=2, description="Here or in the URL: grids on the way, the ends included."
+    )
 
 
 class _ModelReply(_Record):
@@ -74,6 +105,33 @@ class NeighborsOfTokens(_ModelReply):
     """The answer to `tokens`."""
 
     results: list[Neighborhood] = Field(description="In the order of the tokens asked for.")
+
+
+class NeighborTableContent(_ModelReply):
+    """The neighbors of every token, nearest first."""
+
+    tokens: list[list[int]] = Field(description="[K][M]; -1 is padding.")
+    grid_distance: list[list[float | None]] = Field(
+        description="[K][M]: Euclidean on the map; null is padding."
+    )
+    codebook_distance: list[list[float | None]] = Field(
+        description="[K][M]: Euclidean between the code vectors; null is padding."
+    )
+
+
+class DenseTargetsContent(_ModelReply):
+    """The weight of every code for each token."""
+
+    weights: list[Any] = Field(description="[...][K], in the shape of the tokens; each row sums to 1.")
+
+
+class SparseTargetsContent(_ModelReply):
+    """The weights of the codes near each token."""
+
+    tokens: list[Any] = Field(
+        description="[...][M + 1]: the token itself, then its neighbors, nearest first; -1 is padding."
+    )
+    weights: list[Any] = Field(description="[...][M + 1]: each row sums to 1; 0 for padding.")
 
 
 class CodebookContent(_ModelReply):

@@ -137,6 +137,18 @@ class Settings(BaseSettings):
     max_neighbors: int = Field(
         default=65536, ge=1, le=2**24, description="Neighbors in one reply, of all its tokens together."
     )
+    max_table_values: int = Field(
+        default=2**22,
+        ge=1,
+        le=2**30,
+        description="Values of one tensor in a reply of /neighbors/table or /soft-targets, rows x columns.",
+    )
+    max_table_pairs: int = Field(
+        default=2**26,
+        ge=1,
+        le=2**40,
+        description="Pairs of codes that one /neighbors/table compares for `by=codebook`: codes x codes.",
+    )
     max_pending_requests: int = Field(
         default=1024,
         ge=1,

@@ -22,6 +22,9 @@ from .chunks import chunks
 from .map_layout import Coordinates
 from .neighbor_table import NeighborSearch
 
+DenseTargets = npt.NDArray[np.float32]
+"""float32 [..., K]: the weight of every code for each token; each row sums to 1."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SparseTargets:
@@ -33,9 +36,7 @@ class SparseTargets:
     """float32 [..., M + 1]: each row sums to 1; 0 for padding."""
 
 
-def dense_targets(
-    tokens: npt.NDArray[np.int64], *, coordinates: Coordinates, sigma: float
-) -> npt.NDArray[np.float32]:
+def dense_targets(tokens: npt.NDArray[np.int64], *, coordinates: Coordinates, sigma: float) -> DenseTargets:
     """Weights float32 [..., K] of every code for `tokens` [...], each 0 to K - 1.
 
     Args:

@@ -17,7 +17,7 @@ from ..errors import TokenRangeError
 from .map_layout import Coordinates, Vectors, checked_tokens
 from .map_moves import Edge, interpolate, perturb
 from .neighbor_table import By, NeighborSearch, NeighborTable
-from .soft_targets import SparseTargets, dense_targets, sparse_targets
+from .soft_targets import DenseTargets, SparseTargets, dense_targets, sparse_targets
 
 IntegerTokens = npt.NDArray[np.integer]
 
@@ -113,7 +113,7 @@ class Topology:
         """
         return self.search(radius=radius, k=k, by=by).find_all()
 
-    def soft_targets(self, tokens: IntegerTokens | None = None, *, sigma: float) -> npt.NDArray[np.float32]:
+    def soft_targets(self, tokens: IntegerTokens | None = None, *, sigma: float) -> DenseTargets:
         """Weights float32 [..., K] of all codes for `tokens` [...], or for all K tokens: see `dense_targets`.
 
         Raises:

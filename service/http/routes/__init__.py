@@ -2,12 +2,25 @@
 
 from fastapi import APIRouter
 
-from . import decode, docs, encode, health, model, neighbors
+from . import (
+    decode,
+    docs,
+    encode,
+    health,
+    map_moves,
+    model,
+    neighbor_table,
+    neighbors,
+    soft_targets,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     encode.router,
     decode.router,
     neighbors.router,
+    neighbor_table.router,
+    soft_targets.router,
+    map_moves.router,
     model.router,
     health.router,
     docs.router,

@@ -24,15 +24,9 @@ from ..settings import Settings
 router = APIRouter(tags=["map"])
 
 
-class NeighborsParameters(ModelParameters):
-    """The parameters of /neighbors, in the URL or in a JSON body."""
+class NearParameters(ModelParameters):
+    """What is near a token."""
 
-    repeatable: ClassVar = frozenset({"tokens"})
-
-    token: int | None = Field(default=None, description="The token whose neighbors are asked for.")
-    tokens: list[int] | None = Field(
-        default=None, min_length=1, description="Instead of `token`: several, each answered by itself."
-    )
     radius: float | None = Field(
         default=None,
         description="Every token at a Euclidean distance on the map of at most this. Without `k` the "
@@ -41,6 +35,17 @@ class NeighborsParameters(ModelParameters):
     k: int | None = Field(default=None, description="Instead of `radius`: this many nearest tokens.")
     by: Literal["map", "codebook"] = Field(
         default="map", description="What is near: places on the map, or code vectors (needs `k`)."
+    )
+
+
+class NeighborsParameters(NearParameters):
+    """The parameters of /neighbors, in the URL or in a JSON body."""
+
+    repeatable: ClassVar = frozenset({"tokens"})
+
+    token: int | None = Field(default=None, description="The token whose neighbors are asked for.")
+    tokens: list[int] | None = Field(
+        default=None, min_length=1, description="Instead of `token`: several, each answered by itself."
     )
 
 

@@ -8,8 +8,16 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-NEGOTIATED = ("/encode", "/decode", "/codebook")
-BINARY = ("image/png", "application/x-npy", "text/plain")
+NEGOTIATED = (
+    "/encode",
+    "/decode",
+    "/codebook",
+    "/neighbors/table",
+    "/soft-targets",
+    "/perturb",
+    "/interpolate",
+)
+BINARY = ("image/png", "application/x-npy", "application/x-safetensors", "text/plain")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +63,11 @@ def test_all_calls_are_documented(schema):
         ("/decode", "post"),
         ("/neighbors", "get"),
         ("/neighbors", "post"),
+        ("/neighbors/table", "get"),
+        ("/soft-targets", "get"),
+        ("/soft-targets", "post"),
+        ("/perturb", "post"),
+        ("/interpolate", "post"),
         ("/codebook", "get"),
         ("/map.png", "get"),
         ("/models", "get"),
@@ -66,8 +79,9 @@ def test_all_calls_are_documented(schema):
 
 def test_every_example_works_and_its_reply_fits_the_documented_schema(client, schema):
     calls = list(example_calls(schema))
-    # Three ways to encode, two to decode, three to ask for neighbors in JSON, and the GETs.
-    assert len(calls) == 3 + 2 + 3 + 7
+    # Three ways to encode, two to decode, three to ask for neighbors in JSON, two each to weigh and to move
+    # tokens, one to lead them, and the GETs.
+    assert len(calls) == 3 + 2 + 3 + 2 + 2 + 1 + 9
     for path, method, parameters, body in calls:
         reply = client.request(method, path, params=parameters, json=body)
         assert reply.status_code == 200, (path, parameters, body, reply.text)
@@ -104,6 +118,8 @@ def test_every_command_works_as_pasted(schema, server, tmp_path):
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "decoded.png").read_bytes().startswith(b"\x89PNG")
+    for strip in ("perturbed.png", "path.png"):
+        assert (tmp_path / strip).read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,0 +1,78 @@
+"""Tokens for the map in a request's body, with parameters beside them or in the URL."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from starlette.requests import Request
+
+from ..errors import MalformedBodyError, ParameterError
+from ..json_object import keys_of, read_json_object
+from ..token_grids import IDENTITY_KEYS, Claims, TokenArray, tokens_from_json, tokens_from_npy
+from . import media
+from .bodies import BYTES_BESIDE_TOKENS, BYTES_PER_TOKEN, Body, read_body
+from .metrics import Operation
+from .parameters import ModelParameters, url_values, validate
+from .service import Place, Service
+
+P = TypeVar("P", bound=ModelParameters)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MapCall(Claims, Generic[P]):
+    """What one request asks of the map."""
+
+    tokens: Sequence[TokenArray]
+    """Integer arrays, as many as the call takes; their shapes and range are the model's to check."""
+    parameters: P
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MapBody(Generic[P]):
+    """What the body of one kind of call is."""
+
+    operation: Operation
+    names: Sequence[str]
+    """The keys of the tokens in JSON. A body may be a .npy if there is one."""
+    parameters: type[P]
+    example: str
+    """A good body, for whoever sent another."""
+
+    async def read(self, request: Request, *, max_tokens: int, service: Service, place: Place) -> MapCall[P]:
+        """The call in the body of `request`, of at most about `max_tokens` tokens, and its URL.
+
+        A parameter may stand in the URL or in a JSON body, so that a reply of /encode is a body as it is.
+
+        Raises:
+            InputError: the subclass that says what is wrong.
+            QueueFullError: as `read_body`.
+        """
+        in_url = url_values(request, model=self.parameters)
+        num_bytes = max_tokens * BYTES_PER_TOKEN + BYTES_BESIDE_TOKENS
+        body = await read_body(
+            request,
+            media_types=(media.JSON, media.NPY) if len(self.names) == 1 else (media.JSON,),
+            max_bytes=min(service.settings.max_body_bytes, num_bytes),
+            service=service,
+            place=place,
+        )
+        return await service.run(self.operation, "decode", partial(self._parse, body, in_url))
+
+    def _parse(self, body: Body, in_url: Mapping[str, Any]) -> MapCall[P]:
+        if body.media_type == media.NPY:
+            tokens = [tokens_from_npy(body.content)]
+            return MapCall(tokens=tokens, claims={}, parameters=validate(self.parameters, in_url))
+        fields = read_json_object(body.content, example=self.example)
+        for name in self.names:
+            if name not in fields:
+                raise MalformedBodyError(
+                    f"the JSON object has {keys_of(fields)} and no {name!r}; give {self.example}"
+                )
+        tokens = [tokens_from_json(fields.pop(name), name=name) for name in self.names]
+        claims = {key: fields.pop(key) for key in IDENTITY_KEYS if key in fields}
+        for name in fields:
+            if name in in_url:
+                raise ParameterError(f"{name[:50]!r} is given in the URL and in the body; give it once")
+        parameters = validate(self.parameters, {**in_url, **fields})
+        return MapCall(tokens=tokens, claims=claims, parameters=parameters)

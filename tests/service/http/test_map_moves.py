@@ -1,0 +1,90 @@
+"""POST /perturb and /interpolate, on the tiny map of 3 rows and 4 columns."""
+
+import numpy as np
+import pytest
+
+from kohonen_tokenizer.service.runtime.images import decode_image
+
+NPY = {"Content-Type": "application/x-npy"}
+PNG = {"Accept": "image/png"}
+GRIDS = np.arange(20).reshape(5, 2, 2) % 12
+START, END = [[0, 3], [8, 5]], [[11, 8], [8, 6]]
+
+
+def strip(images):
+    """Images [B, H, W, 3] side by side."""
+    return np.concatenate(list(images), axis=1)
+
+
+@pytest.mark.parametrize("edge", ["clamp", "reflect"])
+@pytest.mark.parametrize("offset", [[0, 0], [1, 0], [0, 1], [-2, 7], [10**30, -(10**30)]])
+def test_perturbed_tokens_are_the_runtimes(client, tokenizer, npy_file, read_npy, offset, edge):
+    expected = tokenizer.topology.perturb(GRIDS, offset=offset, edge=edge)
+    reply = client.post("/perturb", json={"tokens": GRIDS.tolist(), "offset": offset, "edge": edge})
+    assert reply.json() == {"tokens": expected.tolist(), **tokenizer.identity}
+    raw = client.post(
+        "/perturb",
+        params={"offset": offset, "edge": edge},
+        content=npy_file(GRIDS),
+        headers={**NPY, "Accept": "application/x-npy"},
+    )
+    assert raw.headers["x-codebook-hash"] == tokenizer.codebook.sha256
+    assert np.array_equal(read_npy(raw.content), expected)
+
+
+def test_the_edge_is_clamped_unless_said_otherwise(client):
+    assert client.post("/perturb", json={"tokens": START, "offset": [9, 0]}).json()["tokens"] == [
+        [[3, 3], [11, 7]]
+    ]
+
+
+def test_a_reply_of_encode_is_a_body_with_the_offset_in_the_url(client, photographs, image_file, tokenizer):
+    encoded = client.post(
+        "/encode", content=image_file(photographs[0]), headers={"Content-Type": "image/png"}
+    ).json()
+    reply = client.post("/perturb", params={"offset": [1, 1]}, json=encoded)
+    expected = tokenizer.topology.perturb(np.array(encoded["tokens"]), offset=(1, 1))
+    assert reply.json()["tokens"] == expected.tolist()
+
+
+def test_perturbed_images_are_a_strip(client, tokenizer, tiny_model):
+    body = {"tokens": GRIDS.tolist(), "offset": [1, 1], "edge": "reflect"}
+    reply = client.post("/perturb", json=body, headers=PNG)
+    assert reply.headers["content-type"] == "image/png"
+    assert reply.headers["x-model"] == "tiny-colors"
+    moved = tokenizer.topology.perturb(GRIDS, offset=(1, 1), edge="reflect")
+    expected = strip(tiny_model.decode(moved))
+    assert expected.shape == (8, 40, 3)
+    assert np.array_equal(decode_image(reply.content, max_pixels=8 * 40), expected)
+
+
+@pytest.mark.parametrize("steps", [2, 5])
+def test_a_path_is_the_runtimes(client, tokenizer, tiny_model, read_npy, steps):
+    body = {"from": START, "to": END, "steps": steps}
+    expected = tokenizer.topology.interpolate(np.array(START), np.array(END), num_steps=steps)
+    assert client.post("/interpolate", json=body).json() == {
+        "tokens": expected.tolist(),
+        **tokenizer.identity,
+    }
+    raw = client.post("/interpolate", json=body, headers={"Accept": "application/x-npy"})
+    assert np.array_equal(read_npy(raw.content), expected)
+    picture = client.post("/interpolate", json=body, headers=PNG)
+    assert np.array_equal(
+        decode_image(picture.content, max_pixels=8 * 8 * steps), strip(tiny_model.decode(expected))
+    )
+
+
+def test_grids_in_lists_of_one_are_grids(client):
+    body = {"from": [START], "to": END, "steps": 3}
+    assert (
+        client.post("/interpolate", json=body).json()
+        == client.post("/interpolate", json=body | {"from": START}).json()
+    )
+
+
+def test_strips_are_counted_as_decoded_images(client, metric):
+    sample = 'kohonen_images_total{operation="decode"}'
+    before = metric(client, sample)
+    client.post("/interpolate", json={"from": START, "to": END, "steps": 4}, headers=PNG)
+    client.post("/interpolate", json={"from": START, "to": END, "steps": 4})
+    assert metric(client, sample) == before + 4
