@@ -11,6 +11,7 @@ from . import (
     model,
     neighbor_table,
     neighbors,
+    page,
     soft_targets,
 )
 
@@ -24,5 +25,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     model.router,
     health.router,
     docs.router,
+    page.router,
 )
 HOT_ROUTES = (*encode.router.routes, *decode.router.routes)

@@ -1,4 +1,4 @@
-"""GET /, /docs and /openapi.json: the documentation, with examples made for the model that is served."""
+"""GET /docs and /openapi.json: the documentation, with examples made for the model that is served."""
 
 from typing import Any
 
@@ -15,7 +15,6 @@ from ..service import Admitted, Service, ServiceDep
 router = APIRouter(include_in_schema=False, dependencies=[NoParameters, Admitted])
 
 
-@router.get("/")
 @router.get("/docs")
 async def get_docs(request: Request, service: ServiceDep) -> Response:
     """The page to read about the calls."""

@@ -199,7 +199,6 @@ class PageReader(HTMLParser):
 def test_the_page_shows_every_call_and_needs_nothing_from_elsewhere(client, schema):
     reply = client.get("/docs")
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
-    assert client.get("/").text == reply.text
     page = PageReader(reply.text)
     for path, method, operation in operations(schema):
         assert f"{method.upper()} {path} {operation['summary']}" in page.text
