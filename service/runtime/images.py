@@ -1,6 +1,6 @@
-"""Image files to pixel arrays of the model's size, and back to PNG. Pillow is the exact
-reference; JPEG files are decoded by simplejpeg where that gives the same.
+"""Image files to pixel arrays of the model's size, and back to PNG.
 
+Pillow is the exact reference; `jpeg.py` reads most JPEG files, with the same result.
 H W pixels; every array here is uint8 [H, W, 3], RGB.
 """
 
@@ -26,8 +26,7 @@ from ..errors import (
     ParameterError,
     PixelsError,
 )
-from . import jpeg
-from .jpeg import decode_jpeg, open_jpeg, read_jpeg_header
+from .jpeg import JPEG_SIGNATURE, decode_jpeg, open_jpeg, read_jpeg_header
 from .orientation import orientation_of, turn_upright
 
 Resize = Literal["crop", "squash", "strict"]
@@ -56,7 +55,7 @@ def decode_image(data: bytes, *, max_pixels: int) -> Pixels:
     """
     if not data:
         raise ImageDecodeError("the image has 0 bytes; send the content of a JPEG, PNG or WebP file")
-    if data.startswith(jpeg.SIGNATURE):
+    if data.startswith(JPEG_SIGNATURE):
         header = read_jpeg_header(data)
         if header is not None:
             _check_num_pixels(header.width, header.height, max_pixels=max_pixels)
@@ -134,7 +133,7 @@ def _reader(data: bytes) -> tuple[Callable[[bytes], ImageFile], str]:
     The readers are called by name and not through `Image.open`, which would try every format it knows and
     warn of large images by a limit of its own before ours is asked.
     """
-    if data.startswith(jpeg.SIGNATURE):
+    if data.startswith(JPEG_SIGNATURE):
         return open_jpeg, "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return lambda data: PngImageFile(io.BytesIO(data)), "PNG"
@@ -146,7 +145,7 @@ def _reader(data: bytes) -> tuple[Callable[[bytes], ImageFile], str]:
 
 
 @contextmanager
-def _damage_is_an_input_error(image_format: str | None, *, max_pixels: int) -> Iterator[None]:
+def _damage_is_an_input_error(image_format: str, *, max_pixels: int) -> Iterator[None]:
     try:
         yield
     except (MemoryError, InputError):

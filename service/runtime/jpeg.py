@@ -18,7 +18,7 @@ from kohonen_tokenizer.pixels import Pixels
 from ..errors import ImageFormatError
 from .orientation import UPRIGHT, orientation_of
 
-SIGNATURE = b"\xff\xd8\xff"
+JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 # Encoders write about ten scans. Each may cost a few bytes and a pass over all pixels, so that a small file
 # of thousands keeps a decoder busy for minutes: "Two Issues with the JPEG Standard" (Commander and Markham,
