@@ -69,7 +69,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._num_idle = 0
         self._rows_per_s = 0.0
-        self._running_since: dict[int, float] = {}
+        self._running: set[int] = set()
         self._is_closing = False
         self._threads = [
             # Daemons, for a run that hangs must not keep the process from ending.
@@ -126,10 +126,10 @@ class Batcher:
         """When a run of `operation` last ended well, by `time.monotonic`; minus infinity before the first."""
         return self._lanes[operation].last_success
 
-    def longest_run_s(self) -> float:
-        """Seconds that the oldest of the present runs has taken so far; 0 while all are idle."""
-        since = list(self._running_since.values())
-        return time.monotonic() - min(since) if since else 0.0
+    @property
+    def num_running(self) -> int:
+        """Runs that take place now."""
+        return len(self._running)
 
     def close(self, *, timeout_s: float | None = None) -> None:
         """Refuse further work, finish what is queued, and end the threads; wait for that at most `timeout_s`."""
@@ -159,7 +159,7 @@ class Batcher:
         """What each runner thread does, until the batcher is closed and its queues are empty."""
         while (batch := self._next_batch()) is not None:
             lane, parts, operation = batch
-            self._running_since[number] = time.monotonic()
+            self._running.add(number)
             try:
                 self._run(lane, parts, operation=operation)
             except Exception:
@@ -167,7 +167,7 @@ class Batcher:
                 logger.exception("a runner failed on a bug of the service")
                 self._fail(lane, parts, operation=operation)
             finally:
-                del self._running_since[number]
+                self._running.discard(number)
 
     def _next_batch(self) -> tuple[Lane, list[Part], str] | None:
         """Wait for rows and take the batch whose turn it is, or None at the end."""
@@ -253,6 +253,7 @@ class Batcher:
             work.num_out += size
             if work.num_out == len(work.rows):
                 work.infer_s = now - work.since
+                work.batch_size = len(results)
                 done.append(work)
         self._end(done, error=None)
 

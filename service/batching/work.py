@@ -20,6 +20,7 @@ class Work:
         error: why there is no result.
         queue_s: seconds that the first row waited until it was in a batch.
         infer_s: seconds from then until the last row was out.
+        batch_size: rows of the run that its last rows were in.
         num_taken: rows that are in batches or through them. This and what follows is the batcher's alone.
         num_out: rows whose results are in `result`.
         is_over: whether it was delivered, or canceled.
@@ -27,6 +28,7 @@ class Work:
     """
 
     __slots__ = (
+        "batch_size",
         "deadline",
         "error",
         "infer_s",
@@ -47,6 +49,7 @@ class Work:
         self.error: Exception | None = None
         self.queue_s = 0.0
         self.infer_s = 0.0
+        self.batch_size = 0
         self.num_taken = 0
         self.num_out = 0
         self.is_over = False

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import Iterable
 from http import HTTPStatus
 
@@ -46,16 +46,17 @@ class ExchangeMiddleware:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         status = CLIENT_LEFT
+        reply_headers: Iterable[tuple[bytes, bytes]] = ()
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, reply_headers
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [*message.get("headers", []), (_REQUEST_ID_NAME, request_id.encode())]
                 if self._service.is_stopping:
                     # So that a client that keeps its connection goes elsewhere with the next request.
                     headers.append((b"connection", b"close"))
-                message["headers"] = headers
+                message["headers"] = reply_headers = headers
             await send(message)
 
         try:
@@ -80,14 +81,28 @@ class ExchangeMiddleware:
                 send_with_id,
             )
         finally:
-            self._account(scope, method=method, status=status, seconds=time.perf_counter() - started)
+            self._account(
+                scope,
+                method=method,
+                status=status,
+                reply_headers=reply_headers,
+                seconds=time.perf_counter() - started,
+            )
 
     async def _reply(self, error: TokenizerError, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope["state"]
         state["error_code"] = error.code
         await error_response(error, request_id=state["request_id"])(scope, receive, send)
 
-    def _account(self, scope: Scope, *, method: str, status: int, seconds: float) -> None:
+    def _account(
+        self,
+        scope: Scope,
+        *,
+        method: str,
+        status: int,
+        reply_headers: Iterable[tuple[bytes, bytes]],
+        seconds: float,
+    ) -> None:
         state = scope["state"]
         error_code = state.get("error_code")
         route = getattr(scope.get("route"), "path", "other")
@@ -100,17 +115,31 @@ class ExchangeMiddleware:
             level = logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
         if not logger.isEnabledFor(level):
             return
+        client = (scope.get("client") or ("-",))[0]
+        # Still percent-encoded, so that no client writes its own log lines.
+        path = scope["raw_path"].decode("latin-1")[:200]
+        fields = {
+            "request_id": state["request_id"],
+            "method": method[:20],
+            "path": path,
+            "status": status,
+            "error_code": error_code,
+            "seconds": round(seconds, 6),
+            "client": client,
+            "model": _header(reply_headers, b"x-model"),
+            "api_key": state.get("api_key"),
+        }
         logger.log(
             level,
             "%s %s %s %d%s %.1f ms id=%s",
-            (scope.get("client") or ("-",))[0],
+            client,
             method[:20],
-            # Still percent-encoded, so that no client writes its own log lines.
-            scope["raw_path"].decode("latin-1")[:200],
+            path,
             status,
             f" {error_code}" if error_code else "",
             seconds * 1000,
             state["request_id"],
+            extra={"fields": {name: value for name, value in fields.items() if value is not None}},
         )
 
 
@@ -118,4 +147,9 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == _REQUEST_ID_NAME and _SANE_REQUEST_ID.fullmatch(value):
             return value.decode()
-    return uuid.uuid4().hex
+    # No secret, hence without the system call that a UUID makes.
+    return f"{random.getrandbits(128):032x}"
+
+
+def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str | None:
+    return next((value.decode("latin-1") for name, value in headers if name == wanted), None)

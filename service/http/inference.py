@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
@@ -12,9 +11,10 @@ from ..batching.batcher import Batcher, Observe
 from ..batching.work import Rows, Work
 from ..errors import DeadlineError
 from ..runtime.tokenizer import Tokenizer
+from .body_threads import BodyThreads
 
 # Most requests are over by then, and spare themselves a task that only waits for the client to leave.
-_WATCH_AFTER_S = 0.05
+_WATCH_AFTER_S = 0.2
 
 
 class _AwaitedWork(Work):
@@ -43,7 +43,7 @@ class Inference:
         self,
         tokenizer: Tokenizer,
         *,
-        threads: Executor,
+        threads: BodyThreads,
         observe: Observe,
         max_batch_size: int,
         max_queue_images: int,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.datastructures import Headers
 
@@ -13,6 +14,7 @@ WEBP = "image/webp"
 JSON = "application/json"
 NPY = "application/x-npy"
 SAFETENSORS = "application/x-safetensors"
+TEXT = "text/plain"
 MULTIPART = "multipart/form-data"
 
 IMAGES = (JPEG, PNG, WEBP)
@@ -46,7 +48,9 @@ def accept_of(headers: Headers) -> str | None:
     return ", ".join(headers.getlist("accept")) or None
 
 
-def negotiate(accept: str | None, *, offers: Sequence[str]) -> str:
+# Clients are programs that send the same few over and over.
+@lru_cache(maxsize=256)
+def negotiate(accept: str | None, *, offers: tuple[str, ...]) -> str:
     """The offer that the client prefers; among equals the first one.
 
     Raises:

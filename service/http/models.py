@@ -5,23 +5,26 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from starlette.types import Receive
 
 from kohonen_tokenizer.pixels import Pixels
 
+from ..batching.work import Rows
 from ..errors import ModelNotFoundError, NotReadyError
 from ..runtime.backend import Tokens
 from ..runtime.images import encode_png
 from ..runtime.tokenizer import Tokenizer
+from .body_threads import BodyThreads
 from .examples import Example, make_examples
 from .inference import Inference
 from .metrics import Metrics
 from .settings import Settings
+from .stages import recorded_stages, stages_of_work
 
 logger = logging.getLogger(__name__)
 
@@ -44,18 +47,24 @@ class ServedModel:
         name: what requests call it.
         version: which of its versions.
         tokenizer: for what is no work for the batcher.
+        identity_headers: say in a reply which model made it; a binary body has no room for that.
         map_png: the picture of the map, once it is warm.
         examples: the calls to document, once it is warm.
         num_users: requests that hold it now.
     """
 
     def __init__(
-        self, loaded: LoadedModel, *, settings: Settings, threads: Executor, metrics: Metrics
+        self, loaded: LoadedModel, *, settings: Settings, threads: BodyThreads, metrics: Metrics
     ) -> None:
         """Start the batcher of `loaded`, on the event loop; `threads` prepare what it runs."""
         self.name = loaded.name
         self.version = loaded.version
         self.tokenizer = loaded.tokenizer
+        self.identity_headers = [
+            (b"x-model", self.name.encode()),
+            (b"x-model-version", self.version.encode()),
+            (b"x-codebook-hash", self.tokenizer.codebook.sha256.encode()),
+        ]
         self.map_png = b""
         self.examples: Sequence[Example] = ()
         self.num_users = 0
@@ -78,6 +87,11 @@ class ServedModel:
         """Seconds until all that waits now is through."""
         return self._batcher.queue_s
 
+    @property
+    def num_runs(self) -> int:
+        """Runs of the model that take place now."""
+        return self._batcher.num_running
+
     async def encode(
         self, prepare: Callable[[], Pixels], *, deadline: float, receive: Receive | None = None
     ) -> Tokens:
@@ -87,10 +101,7 @@ class ServedModel:
             TokenizerError: as `Inference.run` has it, and what `prepare` raises.
             ClientDisconnect: the client left.
         """
-        work = await self._inference.run("encode", prepare, deadline=deadline, receive=receive)
-        self._metrics.observe_work("encode", work)
-        assert work.result is not None
-        return work.result
+        return await self._run("encode", prepare, deadline=deadline, receive=receive)
 
     async def decode(
         self, prepare: Callable[[], Tokens], *, deadline: float, receive: Receive | None = None
@@ -101,10 +112,7 @@ class ServedModel:
             TokenizerError: as `Inference.run` has it, and what `prepare` raises.
             ClientDisconnect: the client left.
         """
-        work = await self._inference.run("decode", prepare, deadline=deadline, receive=receive)
-        self._metrics.observe_work("decode", work)
-        assert work.result is not None
-        return work.result
+        return await self._run("decode", prepare, deadline=deadline, receive=receive)
 
     def prepare(self) -> None:
         """Draw the map and make the examples, by running the model both ways.
@@ -163,6 +171,21 @@ class ServedModel:
     def close(self) -> None:
         """Finish what is queued and end the batcher; blocks, at most for the time to drain."""
         self._batcher.close(timeout_s=self._settings.drain_timeout_s)
+
+    async def _run(
+        self,
+        operation: Literal["encode", "decode"],
+        prepare: Callable[[], Rows],
+        *,
+        deadline: float,
+        receive: Receive | None,
+    ) -> Rows:
+        work = await self._inference.run(operation, prepare, deadline=deadline, receive=receive)
+        self._metrics.observe_work(operation, work)
+        if (stages := recorded_stages.get()) is not None:
+            stages += stages_of_work(work)
+        assert work.result is not None
+        return work.result
 
 
 class Models:

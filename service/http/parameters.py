@@ -53,7 +53,8 @@ def read_url(request: Request, *, model: type[P]) -> P:
         ParameterError: a name that is none of `model`, a name given twice, or a wrong value.
     """
     if not request.scope["query_string"]:
-        return _without_values(model)
+        parameters: P = _without_values(model)
+        return parameters
     return validate(model, url_values(request, model=model))
 
 
@@ -64,18 +65,17 @@ def url_values(request: Request, *, model: type[Parameters]) -> dict[str, Any]:
         ParameterError: a name that is none of `model`, or a name given twice.
     """
     values: dict[str, Any] = {}
-    if request.scope["query_string"]:
-        for name, text in request.query_params.multi_items():
-            if name not in model.model_fields:
-                raise ParameterError(
-                    f"{name[:50]!r} is no parameter here; leave it out, or see /docs for its name"
-                )
-            if name in model.repeatable:
-                values.setdefault(name, []).append(_value(text))
-            elif name in values:
-                raise ParameterError(f"{name!r} is given more than once in the URL; give it once")
-            else:
-                values[name] = _value(text)
+    for name, text in request.query_params.multi_items():
+        if name not in model.model_fields:
+            raise ParameterError(
+                f"{name[:50]!r} is no parameter here; leave it out, or see /docs for its name"
+            )
+        if name in model.repeatable:
+            values.setdefault(name, []).append(_value(text))
+        elif name in values:
+            raise ParameterError(f"{name!r} is given more than once in the URL; give it once")
+        else:
+            values[name] = _value(text)
     return values
 
 

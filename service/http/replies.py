@@ -96,7 +96,8 @@ def map_response(model: ServedModel, *, if_none_match: str | None) -> Response:
     if etag in known or known == ["*"]:
         response = Response(status_code=HTTPStatus.NOT_MODIFIED)
     else:
-        response = Response(model.map_png, media_type=media.PNG, headers=_identity_headers(model))
+        response = Response(model.map_png, media_type=media.PNG)
+        response.raw_headers += model.identity_headers
     response.headers.update({"ETag": etag, "Cache-Control": "no-cache"})
     return response
 
@@ -117,14 +118,5 @@ def safetensors_response(tensors: Mapping[str, npt.NDArray[Any]], *, model: Serv
 
 def negotiated(response: Response, *, model: ServedModel) -> Response:
     """`response`, with the headers of a reply of `model` that depends on Accept."""
-    response.headers.update({"Vary": "Accept", **_identity_headers(model)})
+    response.raw_headers += [(b"vary", b"Accept"), *model.identity_headers]
     return response
-
-
-def _identity_headers(model: ServedModel) -> dict[str, str]:
-    # A binary body has no room to say which model it is from.
-    return {
-        "X-Model": model.name,
-        "X-Model-Version": model.version,
-        "X-Codebook-Hash": model.tokenizer.codebook.sha256,
-    }

@@ -3,10 +3,8 @@
 import asyncio
 import logging
 import math
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Annotated, Literal, TypeVar, cast
 
@@ -15,9 +13,13 @@ from starlette.requests import Request
 
 from ..errors import NotReadyError, ParameterError, QueueFullError, StoppingError
 from ..runtime.threads import available_threads
+from .auth import Keyring
+from .body_threads import BodyThreads
 from .metrics import Metrics, Operation, Stage
 from .models import LoadedModel, Models, ServedModel
+from .profile import Profiler
 from .settings import Settings
+from .stages import recorded_stages, stage_that_ends_now
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +44,9 @@ class Service:
     """The models and everything around them that requests have in common.
 
     Attributes:
+        keyring: the API keys that clients may have.
+        profiler: takes profiles of the process.
         models: those that take requests; a model is among them once it is warm.
-        num_in_threads: pieces of work in worker threads, those that nobody waits for any more included.
         is_stopping: whether the server was told to stop.
     """
 
@@ -51,23 +54,20 @@ class Service:
         """Take the models; `run_models` starts them."""
         self.settings = settings
         self.metrics = Metrics()
+        self.keyring = Keyring(settings.api_keys)
+        self.profiler = Profiler()
         self.models = Models()
         self.is_stopping = False
-        self.num_in_threads = 0
         self._loaded = models
-        self._in_threads_lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(
-            settings.num_body_threads or available_threads(), thread_name_prefix="body"
-        )
+        self._threads = BodyThreads(settings.num_body_threads or available_threads())
         self._num_pending = 0
         self._num_pending_bytes = 0
+        self.metrics.watch_pending(lambda: self._num_pending)
         self._warmth: Literal["warming up", "warm", "broken"] = "warming up"
 
     async def run(self, operation: Operation, stage: Stage, work: Callable[[], T]) -> T:
         """Do `work` in a worker thread, so that it never holds up the event loop, and time it."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self.timed(operation, stage, work)
-        )
+        return await self._threads.run(self.timed(operation, stage, work))
 
     async def run_small(
         self, operation: Operation, stage: Stage, work: Callable[[], T], *, num_values: int
@@ -79,15 +79,17 @@ class Service:
 
     def timed(self, operation: Operation, stage: Stage, work: Callable[[], T]) -> Callable[[], T]:
         """`work` for a worker thread, with a clock around it."""
+        stages = recorded_stages.get()
 
         def timed_work() -> T:
             started = time.perf_counter()
-            self._count_in_threads(1)
             try:
                 return work()
             finally:
-                self._count_in_threads(-1)
-                self.metrics.observe_stage(operation, stage=stage, seconds=time.perf_counter() - started)
+                seconds = time.perf_counter() - started
+                self.metrics.observe_stage(operation, stage=stage, seconds=seconds)
+                if stages is not None:
+                    stages.append(stage_that_ends_now(stage, seconds=seconds))
 
         return timed_work
 
@@ -126,6 +128,16 @@ class Service:
             raise
         self.models.put(model)
 
+    @property
+    def num_in_threads(self) -> int:
+        """Pieces of work in threads, those that nobody waits for any more included."""
+        return self._threads.num_busy + sum(model.num_runs for model in self.models)
+
+    @property
+    def num_pending(self) -> int:
+        """Requests in work, bodies under way included."""
+        return self._num_pending
+
     def stop(self) -> None:
         """Be unready from now on."""
         self.is_stopping = True
@@ -133,7 +145,7 @@ class Service:
     def close(self) -> None:
         """End the models and the threads; blocks until the work that is queued is done."""
         self.models.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def require_ready(self) -> None:
         """Return if the service can take requests and every model ran in the last seconds.
@@ -193,11 +205,12 @@ class Service:
                 retry_after_s=self._queue_s(),
             )
         place = Place()
-        self._count_pending(1)
+        # On the event loop only, hence without a lock.
+        self._num_pending += 1
         try:
             yield place
         finally:
-            self._count_pending(-1)
+            self._num_pending -= 1
             self._num_pending_bytes -= place.num_bytes
 
     def add_bytes(self, place: Place, num_bytes: int) -> None:
@@ -217,15 +230,6 @@ class Service:
 
     def _queue_s(self) -> float:
         return max((model.queue_s for model in self.models), default=0.0)
-
-    def _count_pending(self, step: int) -> None:
-        # On the event loop only, hence without a lock.
-        self._num_pending += step
-        self.metrics.set_pending(self._num_pending)
-
-    def _count_in_threads(self, step: int) -> None:
-        with self._in_threads_lock:
-            self.num_in_threads += step
 
 
 def service_of(request: Request) -> Service:
