@@ -60,6 +60,12 @@ class MapBody(Generic[P]):
         return await service.run(self.operation, "decode", partial(self._parse, body, in_url))
 
     def _parse(self, body: Body, in_url: Mapping[str, Any]) -> MapCall[P]:
+        call = self._parse_any(body, in_url)
+        if any(tokens.size == 0 for tokens in call.tokens):
+            raise MalformedBodyError(f"the body holds no tokens; give {self.example}")
+        return call
+
+    def _parse_any(self, body: Body, in_url: Mapping[str, Any]) -> MapCall[P]:
         if body.media_type == media.NPY:
             tokens = [tokens_from_npy(body.content)]
             return MapCall(tokens=tokens, claims={}, parameters=validate(self.parameters, in_url))

@@ -48,14 +48,16 @@ class SoftTargetsRequest(_Claims):
         min_length=1, description="[N], [h][w] or [B][h][w]."
     )
     sigma: float = Field(default=1.0, gt=0, description="In steps of the map.")
-    radius: float = Field(default=0.0, ge=0, description="If sent, the weights are sparse.")
-    k: int = Field(default=1, ge=1, description="Instead of `radius`.")
+    radius: float | None = Field(default=None, ge=0, description="If sent, the weights are sparse.")
+    k: int | None = Field(default=None, ge=1, description="Instead of `radius`.")
 
 
 class PerturbRequest(TokenGrids):
     """Tokens to move; a reply of /encode is one, with `offset` in the URL."""
 
-    offset: list[int] = Field(default=[], description="Here or in the URL: [dx, dy], or [dx] on a 1-D map.")
+    offset: list[int] = Field(
+        default_factory=list, description="Here or in the URL: [dx, dy], or [dx] on a 1-D map."
+    )
     edge: Literal["clamp", "reflect"] = Field(default="clamp", description="Here or in the URL.")
 
 
@@ -65,7 +67,7 @@ class InterpolateRequest(_Claims):
     start: list[list[int]] = Field(alias="from", description="A grid [h][w].")
     end: list[list[int]] = Field(alias="to", description="A grid [h][w].")
     steps: int = Field(
-        default=2, ge=2, description="Here or in the URL: grids on the way, the ends included."
+        default=8, ge=2, description="Here or in the URL: grids on the way, the ends included."
     )
 
 

@@ -54,8 +54,8 @@ class PerturbParameters(ModelParameters):
     )
     edge: Edge = Field(
         default="clamp",
-        description="At the edge of the map a token stays (`clamp`), or turns round and goes on (`reflect`: on "
-        "a side of 3 the way from 0 is 1, 2, 1, 0, 1).",
+        description="At the edge of the map a token stays (`clamp`), or turns round and goes on (`reflect`: "
+        "on a side of 3 the way from 0 is 1, 2, 1, 0, 1).",
     )
 
 
@@ -63,7 +63,10 @@ class InterpolateParameters(ModelParameters):
     """The parameters of /interpolate, in the URL or in a JSON body."""
 
     steps: int = Field(
-        description="How many grids there are on the way, both ends counted: 2 or more. Here or in the body."
+        default=8,
+        ge=2,
+        le=65536,
+        description="How many grids there are on the way, both ends counted. Here or in the body.",
     )
 
 

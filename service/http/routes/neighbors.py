@@ -32,7 +32,9 @@ class NearParameters(ModelParameters):
         description="Every token at a Euclidean distance on the map of at most this. Without `k` the "
         "default is 1.5: on a 2-D map the eight around.",
     )
-    k: int | None = Field(default=None, description="Instead of `radius`: this many nearest tokens.")
+    k: int | None = Field(
+        default=None, le=2**31, description="Instead of `radius`: this many nearest tokens."
+    )
     by: Literal["map", "codebook"] = Field(
         default="map", description="What is near: places on the map, or code vectors (needs `k`)."
     )

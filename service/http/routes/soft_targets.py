@@ -45,7 +45,7 @@ class SoftTargetsParameters(ModelParameters):
         description="Weights of the token and those within this distance on the map alone (sparse).",
     )
     k: int | None = Field(
-        default=None, description="Instead of `radius`: of the token and its k nearest on the map."
+        default=None, le=2**31, description="Instead of `radius`: of the token and its k nearest on the map."
     )
 
     @property
