@@ -5,10 +5,12 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 BUNDLE ?= bundles/cifar10-ksom-512
-DEVICE ?= cpu
+DEVICE ?=
 
 UV := .uv/bin/uv
 RUN := .venv/bin/
+# Without DEVICE each command has its own default: to serve, auto; to train, cpu.
+ON_DEVICE = $(if $(DEVICE),--device $(DEVICE))
 INSTALL = $(UV) pip install --quiet --constraints constraints.txt --build-constraints constraints.txt
 
 .DEFAULT_GOAL := help
@@ -18,7 +20,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: .venv-serve/.ready ## Serve BUNDLE on HOST:PORT (127.0.0.1:8000)
-	.venv-serve/bin/kohonen-tokenizer serve --bundle $(BUNDLE) --host $(HOST) --port $(PORT) --device $(DEVICE)
+	.venv-serve/bin/kohonen-tokenizer serve --bundle $(BUNDLE) --host $(HOST) --port $(PORT) $(ON_DEVICE)
 
 test: check ## Every check and every test
 	$(RUN)pytest
@@ -36,8 +38,8 @@ format: .venv/.ready ## Rewrite the code in the project's format
 bundle: .venv/.ready ## Train, evaluate and export the shipped bundle and its twin from DATA (hours on a CPU)
 	@test -n "$(DATA)" || { echo "error: DATA is not set; name a folder with train/ and test/ images: make bundle DATA=..."; exit 2; }
 	for model in ksom ema; do \
-	  $(RUN)kohonen-tokenizer train cifar10-jpeg-$$model --data $(DATA) --out runs/$$model --device $(DEVICE) && \
-	  $(RUN)kohonen-tokenizer evaluate runs/$$model --data $(DATA) --json runs/$$model/test.json --device $(DEVICE) || exit 1; \
+	  $(RUN)kohonen-tokenizer train cifar10-jpeg-$$model --data $(DATA) --out runs/$$model $(ON_DEVICE) && \
+	  $(RUN)kohonen-tokenizer evaluate runs/$$model --data $(DATA) --json runs/$$model/test.json $(ON_DEVICE) || exit 1; \
 	done
 	cp runs/ema/test.json bundles/cifar10-ema-512.test.json
 	$(RUN)kohonen-tokenizer export runs/ksom $(BUNDLE) --metrics runs/ksom/test.json --data $(DATA) --overwrite

@@ -37,6 +37,7 @@ _COMMANDS = {
     "encode": (_SERVICE, "Turn images into grids of tokens."),
     "decode": (_SERVICE, "Turn grids of tokens back into images."),
     "inspect": (_SERVICE, "Verify a bundle and say what is in it."),
+    "doctor": (_SERVICE, "Say what this machine can run the model on, and why not on more."),
     "new-key": (_SERVICE, "Make an API key for the service."),
     "train": (_TRAINING, "Train a model on images."),
     "evaluate": (_TRAINING, "Measure a trained model on images."),

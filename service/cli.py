@@ -1,4 +1,4 @@
-"""The service's commands: serve, encode, decode, inspect."""
+"""The service's commands: serve, encode, decode, inspect, doctor, new-key."""
 
 import json
 import sys
@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from kohonen_tokenizer.atomic_file import write_atomically
 
+from .doctor import doctor
 from .errors import BundleError, InputError, ParameterError, TokensError
 from .http.auth import KeyScope, make_key
 from .http.settings_toml import write_table
@@ -58,6 +59,7 @@ NumThreadsOption = Annotated[
 
 
 add_serve(app)
+app.command()(doctor)
 
 
 @app.command()

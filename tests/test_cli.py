@@ -9,7 +9,7 @@ import pytest
 import kohonen_tokenizer
 from kohonen_tokenizer.cli import main
 
-COMMANDS = ["serve", "encode", "decode", "inspect", "train", "evaluate", "export"]
+COMMANDS = ["serve", "encode", "decode", "inspect", "doctor", "new-key", "train", "evaluate", "export"]
 
 
 def status_of(*args: str) -> int:

@@ -17,6 +17,8 @@ BASE_PYTHON = Path(
     os.environ.get("TEST_BASE_PYTHON") or Path(__file__).parents[2] / ".venv-serve" / "bin" / "python"
 )
 
+SHIPPED = Path(__file__).parents[2] / "bundles" / "cifar10-ksom-512"
+
 pytestmark = pytest.mark.skipif(
     not BASE_PYTHON.exists(), reason=f"no base install at {BASE_PYTHON}; make .venv-serve/.ready makes it"
 )
@@ -89,6 +91,24 @@ def test_the_server_works_without_torch(
     assert server.returncode == 0, log
     assert reply.status_code == 200, log
     assert reply.json()["tokens"] == tiny_model.encode(random_images[:1]).tolist()
+
+
+def test_the_backends_of_torch_name_their_extra(tmp_path: Path, random_images: np.ndarray) -> None:
+    Image.fromarray(random_images[0]).save(tmp_path / "image.png")
+    args = ["encode", tmp_path / "image.png", "--bundle", SHIPPED, "--backend", "torchscript"]
+    done = run_base("-m", "kohonen_tokenizer", *args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: backend torchscript needs torch, which is not installed; "
+        "run: pip install 'kohonen-tokenizer[torch]', or use backend onnx\n"
+    )
+
+
+def test_the_doctor_works_without_torch() -> None:
+    done = run_base("-m", "kohonen_tokenizer", "doctor", "--bundle", SHIPPED)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "device     cpu: usable" in done.stdout
+    assert "backend    torch_export: not usable, run: pip install 'kohonen-tokenizer[torch]'" in done.stdout
 
 
 @pytest.mark.parametrize(
