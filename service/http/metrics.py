@@ -1,5 +1,6 @@
 """What the service counts and times, in Prometheus' format. One registry an app, so that apps do not mix."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
 
@@ -146,9 +147,9 @@ class Metrics:
         self._batch_size.labels(operation).observe(num_images)
         self._batch_seconds.labels(operation).observe(seconds)
 
-    def set_pending(self, num_requests: int) -> None:
-        """Tell how many requests are in work."""
-        self._pending.set(num_requests)
+    def watch_pending(self, count: Callable[[], float]) -> None:
+        """Show what `count` says of the requests in work."""
+        self._pending.set_function(count)
 
     def expose(self) -> bytes:
         """All values, as METRICS_MEDIA_TYPE."""
