@@ -9,6 +9,8 @@ from starlette.types import ASGIApp
 
 from kohonen_tokenizer import __version__
 
+from ..errors import SettingsError
+from .access import KeyMiddleware, allow_origins
 from .error_replies import add_error_handlers
 from .exchange import ExchangeMiddleware
 from .hot_path import HotPath
@@ -18,7 +20,11 @@ from .service import Service
 
 
 def create_app(service: Service) -> ASGIApp:
-    """The ASGI app around `service`, which its lifespan starts and closes."""
+    """The ASGI app around `service`, which its lifespan starts and closes.
+
+    Raises:
+        SettingsError: traces are wanted, and what sends them is not installed.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -38,4 +44,24 @@ def create_app(service: Service) -> ASGIApp:
     for router in ROUTERS:
         app.include_router(router)
     add_error_handlers(app, routers=ROUTERS)
-    return ExchangeMiddleware(HotPath(app, routes=HOT_ROUTES), service=service)
+    inner: ASGIApp = HotPath(app, routes=HOT_ROUTES)
+    if not service.keyring.is_empty:
+        inner = KeyMiddleware(inner, keyring=service.keyring)
+    if origins := service.settings.cors_origins:
+        # Around the keys, for browsers ask without one whether they may send it.
+        inner = allow_origins(inner, origins=origins)
+    outer: ASGIApp = ExchangeMiddleware(inner, service=service)
+    if (endpoint := service.settings.otlp_endpoint) is not None:
+        outer = _traced(outer, endpoint=endpoint)
+    return outer
+
+
+def _traced(app: ASGIApp, *, endpoint: str) -> ASGIApp:
+    try:
+        from .tracing import TracingMiddleware
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"setting otlp_endpoint needs {error.name}, which is not installed; "
+            "run: pip install 'kohonen-tokenizer[otel]'"
+        ) from None
+    return TracingMiddleware(app, endpoint=endpoint)

@@ -20,6 +20,7 @@ from ..errors import (
     QueueFullError,
     StoppingError,
     TokenizerError,
+    UnauthorizedError,
 )
 from .media import JSON
 
@@ -61,6 +62,8 @@ def error_response(error: TokenizerError, *, request_id: str) -> Response:
         reply.headers["Retry-After"] = str(max(RETRY_AFTER_S, math.ceil(error.retry_after_s)))
     if isinstance(error, NotReadyError | StoppingError):
         reply.headers["Retry-After"] = str(RETRY_AFTER_S)
+    if isinstance(error, UnauthorizedError):
+        reply.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, BodyTimeoutError):
         # The rest of the body would be read as the next request.
         reply.headers["Connection"] = "close"

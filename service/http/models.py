@@ -23,6 +23,7 @@ from .body_threads import BodyThreads
 from .examples import Example, make_examples
 from .inference import Inference
 from .metrics import Metrics
+from .self_check import check_model
 from .settings import Settings
 from .stages import recorded_stages, stages_of_work
 
@@ -115,15 +116,13 @@ class ServedModel:
         return await self._run("decode", prepare, deadline=deadline, receive=receive)
 
     def prepare(self) -> None:
-        """Draw the map and make the examples, by running the model both ways.
+        """Check the model, draw its map and make the examples, by running it both ways.
 
         Raises:
             Exception: whatever the model fails with.
         """
-        picture = self.tokenizer.map_image()
-        image = self.tokenizer.manifest.image
-        self.tokenizer.encode(picture[np.newaxis, : image.height, : image.width])
-        self.map_png = encode_png(picture)
+        check_model(self.tokenizer)
+        self.map_png = encode_png(self.tokenizer.map_image())
         self.examples = make_examples(self.tokenizer)
 
     async def try_canary(self) -> None:
@@ -168,9 +167,9 @@ class ServedModel:
             self.name, version=self.version, codebook_hash=codebook_hash, batcher=self._batcher
         )
 
-    def close(self) -> None:
-        """Finish what is queued and end the batcher; blocks, at most for the time to drain."""
-        self._batcher.close(timeout_s=self._settings.drain_timeout_s)
+    def close(self, *, timeout_s: float | None = None) -> None:
+        """Finish what is queued and end the batcher; blocks for at most `timeout_s`, or the time to drain."""
+        self._batcher.close(timeout_s=self._settings.drain_timeout_s if timeout_s is None else timeout_s)
 
     async def _run(
         self,
@@ -240,10 +239,11 @@ class Models:
         models = [self.get(name)] if name is not None else list(self)
         return max((math.prod(model.tokenizer.level.latent_grid) for model in models), default=0)
 
-    def close(self) -> None:
-        """End every batcher; blocks until what is queued is done."""
+    def close(self, *, timeout_s: float) -> None:
+        """End every batcher; blocks until what is queued is done, at most for `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
         for model in (*self._models.values(), *self._retired):
-            model.close()
+            model.close(timeout_s=max(0.0, deadline - time.monotonic()))
 
     def _close_if_unused(self, model: ServedModel) -> None:
         if model in self._retired and model.num_users == 0:

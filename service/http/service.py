@@ -11,10 +11,12 @@ from typing import Annotated, Literal, TypeVar, cast
 from fastapi import Depends
 from starlette.requests import Request
 
-from ..errors import NotReadyError, ParameterError, QueueFullError, StoppingError
+from ..errors import NotReadyError, ParameterError, QueueFullError, StoppingError, TokenizerError
 from ..runtime.threads import available_threads
 from .auth import Keyring
 from .body_threads import BodyThreads
+from .loading import ModelLoads
+from .loads import Loader
 from .metrics import Metrics, Operation, Stage
 from .models import LoadedModel, Models, ServedModel
 from .profile import Profiler
@@ -47,19 +49,29 @@ class Service:
         keyring: the API keys that clients may have.
         profiler: takes profiles of the process.
         models: those that take requests; a model is among them once it is warm.
+        loads: loads other versions into this process.
+        loader: loads them wherever they are served: in this process, or in all workers.
         is_stopping: whether the server was told to stop.
     """
 
-    def __init__(self, settings: Settings, *, models: Sequence[LoadedModel]) -> None:
-        """Take the models; `run_models` starts them."""
+    def __init__(
+        self, settings: Settings, *, models: Sequence[LoadedModel], metrics: Metrics | None = None
+    ) -> None:
+        """Take the models, which `run_models` starts, and the metrics, by default of this process alone."""
         self.settings = settings
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
         self.keyring = Keyring(settings.api_keys)
         self.profiler = Profiler()
         self.models = Models()
         self.is_stopping = False
         self._loaded = models
+        self._stop_by = math.inf
         self._threads = BodyThreads(settings.num_body_threads or available_threads())
+        self._load_thread = BodyThreads(1, name="load")
+        self.loads = ModelLoads(
+            settings, models=self.models, thread=self._load_thread, warm_up=self.warm_up
+        )
+        self.loader: Loader = self.loads
         self._num_pending = 0
         self._num_pending_bytes = 0
         self.metrics.watch_pending(lambda: self._num_pending)
@@ -119,19 +131,39 @@ class Service:
         Raises:
             Exception: whatever it fails with; all is as it was, then.
         """
+        self.models.put(await self.warm_up(loaded))
+
+    async def warm_up(self, loaded: LoadedModel) -> ServedModel:
+        """`loaded` at work, checked and warm, but not yet for requests.
+
+        Raises:
+            Exception: whatever it fails with.
+        """
         model = ServedModel(loaded, settings=self.settings, threads=self._threads, metrics=self.metrics)
         try:
-            await self.run("warm-up", "infer", model.prepare)
+            # Not in the threads of the requests, which go on with the version that is served.
+            await self._load_thread.run(self.timed("warm-up", "infer", model.prepare))
             await model.try_canary()
         except BaseException:
-            model.close()
+            await asyncio.to_thread(model.close)
             raise
-        self.models.put(model)
+        return model
 
     @property
     def num_in_threads(self) -> int:
         """Pieces of work in threads, those that nobody waits for any more included."""
-        return self._threads.num_busy + sum(model.num_runs for model in self.models)
+        num_runs = sum(model.num_runs for model in self.models)
+        return self._threads.num_busy + self._load_thread.num_busy + num_runs
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until all must be over, after `stop`."""
+        return max(0.0, self._stop_by - time.monotonic())
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the warm-up failed, so that this process never becomes ready."""
+        return self._warmth == "broken"
 
     @property
     def num_pending(self) -> int:
@@ -139,13 +171,16 @@ class Service:
         return self._num_pending
 
     def stop(self) -> None:
-        """Be unready from now on."""
-        self.is_stopping = True
+        """Be unready from now on, and over within the time to drain."""
+        if not self.is_stopping:
+            self.is_stopping = True
+            self._stop_by = time.monotonic() + self.settings.drain_timeout_s
 
     def close(self) -> None:
-        """End the models and the threads; blocks until the work that is queued is done."""
-        self.models.close()
+        """End the models and the threads; blocks until the work that is queued is done, or time is up."""
+        self.models.close(timeout_s=self.remaining_s)
         self._threads.close()
+        self._load_thread.close()
 
     def require_ready(self) -> None:
         """Return if the service can take requests and every model ran in the last seconds.
@@ -159,6 +194,15 @@ class Service:
         self.require_warm()
         for model in self.models:
             model.require_alive()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `require_ready` returns."""
+        try:
+            self.require_ready()
+        except TokenizerError:
+            return False
+        return True
 
     def require_warm(self) -> None:
         """Return if the warm-up is done: until the last reply is out, a stop changes nothing about that.

@@ -1,7 +1,9 @@
 """encode, decode, inspect and serve on the tiny bundle, through the command's own entry."""
 
+import hashlib
 import io
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,7 +132,7 @@ def test_an_image_may_come_from_stdin(
 
 
 @pytest.mark.parametrize("command", ["encode", "decode"])
-def test_device_and_threads_may_come_from_the_environment(
+def test_device_backend_and_threads_may_come_from_the_environment(
     run: Run,
     tmp_path: Path,
     tiny_bundle: Path,
@@ -149,12 +151,17 @@ def test_device_and_threads_may_come_from_the_environment(
     monkeypatch.setattr(Tokenizer, "load", spy)
     monkeypatch.setenv("KOHONEN_BUNDLE", str(tiny_bundle))
     monkeypatch.setenv("KOHONEN_DEVICE", "cuda")
+    monkeypatch.setenv("KOHONEN_BACKEND", "torchscript")
     monkeypatch.setenv("KOHONEN_NUM_THREADS", "3")
     np.save(tmp_path / "tokens.npy", expected)
     args = {"encode": [image_files[0]], "decode": [tmp_path / "tokens.npy", "--output", tmp_path / "out"]}
     assert run(command, *args[command])[0] == 0
-    assert run(command, *args[command], "--device", "cpu", "--num-threads", "2")[0] == 0
-    assert loaded == [{"device": "cuda", "num_threads": 3}, {"device": "cpu", "num_threads": 2}]
+    options = ["--device", "cpu", "--num-threads", "2", "--backend", "onnx"]
+    assert run(command, *args[command], *options)[0] == 0
+    assert loaded == [
+        {"device": "cuda", "num_threads": 3, "backend": "torchscript"},
+        {"device": "cpu", "num_threads": 2, "backend": "onnx"},
+    ]
 
 
 def test_resize_says_what_happens_to_other_sizes(run: Run, tmp_path: Path, tiny_bundle: Path) -> None:
@@ -342,29 +349,68 @@ def test_a_damaged_bundle_is_named_with_what_is_wrong_in_it(
 def test_serve_takes_options_before_the_environment(
     run: Run, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served: list[tuple[Any, Tokenizer]] = []
+    served: list[tuple[Any, Any]] = []
     monkeypatch.setattr(
         "kohonen_tokenizer.service.http.server.run",
-        lambda settings, *, tokenizer: served.append((settings, tokenizer)),
+        lambda settings, *, models: served.append((settings, models)),
     )
     monkeypatch.setenv("KOHONEN_PORT", "9000")
     monkeypatch.setenv("KOHONEN_HOST", "::1")
-    assert run("serve", "--bundle", tiny_bundle, "--port", "9001") == (0, "", "")
-    ((settings, tokenizer),) = served
-    assert tokenizer.manifest.name == "tiny-colors"
-    assert (settings.host, settings.port, settings.device) == ("::1", 9001, "cpu")
+    origins = ("--cors-origins", "http://a", "--cors-origins", "http://b")
+    assert run("serve", "--bundle", tiny_bundle, "--port", "9001", *origins) == (0, "", "")
+    ((settings, (model,)),) = served
+    assert model.name == "tiny-colors"
+    assert (settings.host, settings.port, settings.log_level) == ("::1", 9001, "info")
+    assert settings.cors_origins == ("http://a", "http://b")
 
 
-def test_the_help_of_serve_lists_every_setting_with_its_default(run: Run) -> None:
+def test_the_help_of_serve_lists_every_setting(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
     status, out, _ = run("serve", "--help")
     assert status == 0
-    text = " ".join(out.split())
+    lines = [" ".join(line.strip("│ ").split()) for line in out.splitlines()]
     for name, field in Settings.model_fields.items():
-        default = "required" if name == "bundle" else field.default or "unset"
-        assert f"KOHONEN_{name.upper()} ({default}) {field.description}" in text
+        (line,) = [line for line in lines if line.startswith(f"--{name.replace('_', '-')} ")]
+        assert f" {field.description} (KOHONEN_{name.upper()}; " in line
+    (port,) = [line for line in lines if line.startswith("--port ")]
+    assert port == "--port 1 to 65535 TCP port to listen on. (KOHONEN_PORT; default 8000)"
 
 
 def test_serve_refuses_a_value_outside_its_limits(run: Run, tiny_bundle: Path) -> None:
     status, _, err = run("serve", "--bundle", tiny_bundle, "--port", "70000")
     assert status == 2
-    assert err.startswith("error: setting port (KOHONEN_PORT) is 70000")
+    assert err.startswith("error: setting port (--port) is '70000': ")
+
+
+def test_serve_prints_its_settings_and_does_not_start(run: Run, tmp_path: Path) -> None:
+    status, out, err = run("serve", "--bundle", "nowhere", "--print-config")
+    assert (status, err) == (0, "")
+    settings = tomllib.loads(out)
+    assert (settings["bundle"], settings["port"]) == ("nowhere", 8000)
+    (tmp_path / "serve.toml").write_text(out)
+    again = run("serve", "--config", tmp_path / "serve.toml", "--port", "9000", "--print-config")[1]
+    assert tomllib.loads(again) == settings | {"port": 9000}
+
+
+@pytest.mark.parametrize(("options", "scopes"), [((), ["use"]), (("--admin",), ["use", "admin"])])
+def test_a_new_key_is_shown_once_and_its_entry_can_be_appended(
+    run: Run, tmp_path: Path, options: tuple[str, ...], scopes: list[str]
+) -> None:
+    config = tmp_path / "serve.toml"
+    config.write_text('bundle = "b"')
+    secrets = []
+    for name in ("one", "two"):
+        status, out, err = run("new-key", name, *options)
+        assert status == 0
+        config.write_text(config.read_text() + out)
+        secrets.append(err.split()[-1])
+    keys = tomllib.loads(run("serve", "--config", config, "--print-config")[1])["api_keys"]
+    assert [key["name"] for key in keys] == ["one", "two"]
+    assert all(key["scopes"] == scopes for key in keys)
+    assert [key["sha256"] for key in keys] == [hashlib.sha256(key.encode()).hexdigest() for key in secrets]
+
+
+def test_a_key_needs_a_plain_name(run: Run) -> None:
+    status, out, err = run("new-key", "a b")
+    assert (status, out) == (2, "")
+    assert err.startswith("error: the name 'a b' of a key is not ")

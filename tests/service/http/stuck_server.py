@@ -3,7 +3,7 @@
 import threading
 
 from kohonen_tokenizer.service.http.server import run
-from kohonen_tokenizer.service.http.settings import read_settings
+from kohonen_tokenizer.service.http.settings_sources import read_settings
 from kohonen_tokenizer.service.runtime.bundle import load_bundle
 from kohonen_tokenizer.service.runtime.onnx_backend import OnnxBackend
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
