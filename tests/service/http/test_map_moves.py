@@ -1,9 +1,13 @@
 """POST /perturb and /interpolate, on the tiny map of 3 rows and 4 columns."""
 
+import json
+
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
 from kohonen_tokenizer.service.runtime.images import decode_image
+from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
 
 NPY = {"Content-Type": "application/x-npy"}
 PNG = {"Accept": "image/png"}
@@ -17,7 +21,7 @@ def strip(images):
 
 
 @pytest.mark.parametrize("edge", ["clamp", "reflect"])
-@pytest.mark.parametrize("offset", [[0, 0], [1, 0], [0, 1], [-2, 7], [10**30, -(10**30)]])
+@pytest.mark.parametrize("offset", [[0, 0], [1, 0], [0, 1], [-2, 7], [10**15, -(10**15)]])
 def test_perturbed_tokens_are_the_runtimes(client, tokenizer, npy_file, read_npy, offset, edge):
     expected = tokenizer.topology.perturb(GRIDS, offset=offset, edge=edge)
     reply = client.post("/perturb", json={"tokens": GRIDS.tolist(), "offset": offset, "edge": edge})
@@ -80,6 +84,24 @@ def test_grids_in_lists_of_one_are_grids(client):
         client.post("/interpolate", json=body).json()
         == client.post("/interpolate", json=body | {"from": START}).json()
     )
+
+
+def test_on_a_line_an_offset_is_one_number(serve_in_thread, make_bundle, tiny_files, wait_until):
+    places = np.arange(12, dtype=np.int32)[:, None]
+    codebook = load(tiny_files["codebook.safetensors"]) | {"coordinates": places}
+    files = tiny_files | {"codebook.safetensors": save(codebook)}
+    manifest = json.loads((make_bundle(tiny_files) / "manifest.json").read_bytes())
+    levels = [manifest["levels"][0] | {"map_shape": [12]}]
+    line = Tokenizer.load(make_bundle(files, levels=levels), num_threads=1)
+    with serve_in_thread(line) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        moved = client.post("/perturb", json={"tokens": START, "offset": [-4], "edge": "reflect"})
+        assert moved.json()["tokens"] == [[[4, 1], [4, 1]]]
+        path = client.post("/interpolate", json={"from": START, "to": END, "steps": 3})
+        assert path.json()["tokens"][1] == [[6, 6], [8, 6]]
+        examples = client.get("/openapi.json").json()["paths"]["/perturb"]["post"]["requestBody"]["content"]
+        for example in examples["application/json"]["examples"].values():
+            assert client.post("/perturb", json=example["value"]).status_code == 200
 
 
 def test_strips_are_counted_as_decoded_images(client, metric):

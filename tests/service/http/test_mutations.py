@@ -35,6 +35,19 @@ def good_bodies(photographs, image_file, npy_file):
         "token json": ("/decode", "application/json", b'{"tokens": [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]}'),
         "token npy": ("/decode", "application/x-npy", npy_file(np.zeros((2, 2, 2), np.int32))),
         "neighbors json": ("/neighbors", "application/json", b'{"token": 1, "k": 3, "by": "codebook"}'),
+        "targets json": ("/soft-targets", "application/json", b'{"tokens": [0, 5], "sigma": 1.5, "k": 3}'),
+        "targets npy": ("/soft-targets", "application/x-npy", npy_file(np.arange(12))),
+        "perturb json": (
+            "/perturb",
+            "application/json",
+            b'{"tokens": [[0, 1], [2, 3]], "offset": [1, -2], "edge": "reflect"}',
+        ),
+        "perturb npy": ("/perturb?offset=1&offset=-2", "application/x-npy", npy_file(np.zeros((2, 2), int))),
+        "path json": (
+            "/interpolate",
+            "application/json",
+            b'{"from": [[0, 1], [2, 3]], "to": [[4, 5], [6, 7]], "steps": 3}',
+        ),
     }
 
 
@@ -66,6 +79,11 @@ def mutate(body: bytes, random: np.random.Generator) -> bytes:
         "token json",
         "token npy",
         "neighbors json",
+        "targets json",
+        "targets npy",
+        "perturb json",
+        "perturb npy",
+        "path json",
     ],
 )
 def test_damaged_bodies_never_get_a_5xx(client, good_bodies, kind):
