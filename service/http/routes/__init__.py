@@ -12,6 +12,7 @@ from . import (
     neighbor_table,
     neighbors,
     page,
+    profile,
     soft_targets,
 )
 
@@ -24,6 +25,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     map_moves.router,
     model.router,
     health.router,
+    profile.router,
     docs.router,
     page.router,
 )
