@@ -190,9 +190,7 @@ def _read_grids(path: Path, *, identity: Mapping[str, str]) -> TokenArray:
     return grids.tokens
 
 
-def _load(
-    bundle: Path, *, device: DeviceChoice, backend: GraphFormat, num_threads: int | None
-) -> Tokenizer:
+def _load(bundle: Path, *, device: DeviceChoice, backend: GraphFormat, num_threads: int | None) -> Tokenizer:
     try:
         return Tokenizer.load(bundle, device=device, num_threads=num_threads, backend=backend)
     except BundleError as error:

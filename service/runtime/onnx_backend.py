@@ -22,13 +22,22 @@ class OnnxBackend(GraphBackend):
     """A bundle's two ONNX graphs, each in a session of its own. Safe to call from several threads."""
 
     @classmethod
-    def load(cls, bundle: Bundle, *, device: Device = "cpu", num_threads: int | None = None) -> Self:
+    def load(
+        cls,
+        bundle: Bundle,
+        *,
+        device: Device = "cpu",
+        num_threads: int | None = None,
+        cuda_graphs: bool = True,
+    ) -> Self:
         """Start the graphs of `bundle` on `device` and run each once, on a GPU at each size of a batch.
 
         Args:
             bundle: a verified bundle, read for the format "onnx".
             device: "cpu", "cuda" or "tensorrt".
             num_threads: threads of one operator on the CPU; by default as many as this process may use.
+            cuda_graphs: on the device "cuda", capture a graph for each bucket; without, each run launches every
+                kernel anew, which is to compare with.
 
         Raises:
             DeviceError: the device is unknown or does not work here; nothing else takes its place.
@@ -51,7 +60,7 @@ class OnnxBackend(GraphBackend):
                 max_batch_size=MAX_BATCH_SIZE,
             )
         # The captures of TensorRT's provider know one batch size only.
-        with_graphs = device == "cuda"
+        with_graphs = cuda_graphs and device == "cuda"
         memory = PinnedMemory(load_cuda_runtime())
         thread = GpuThread()
 

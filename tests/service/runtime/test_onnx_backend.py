@@ -149,6 +149,9 @@ class TestGpu:
         monkeypatch.setattr(PretendedCudaSession, "run_with_iobinding", run)
         OnnxBackend.load(load_bundle(tiny_bundle), device=device)
         assert numbers == 2 * graphs
+        numbers.clear()
+        OnnxBackend.load(load_bundle(tiny_bundle), device=device, cuda_graphs=False)
+        assert numbers == 2 * ["-1"] * 4
 
     @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
     def test_no_part_of_a_graph_may_run_on_the_cpu(self, tiny_bundle: Path, device: Any) -> None:
