@@ -6,7 +6,8 @@ element type, the order and the shape), and the elements.
 
 import io
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -45,10 +46,8 @@ def read_npy(content: bytes) -> npt.NDArray[Any]:
         raise MalformedBodyError(
             f"the .npy holds elements of type {str(dtype)[:50]}; give plain numbers, without pickled objects"
         )
-    if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
-        raise MalformedBodyError(
-            f"the .npy says shape {_shown(shape)}; give at most {MAX_DIMENSIONS} dimensions, none negative"
-        )
+    if any(size < 0 for size in shape):
+        raise MalformedBodyError(f"the .npy says shape {_shown(shape)}; give no negative sizes")
     num_bytes = len(content) - stream.tell()
     num_bytes_told = math.prod(shape) * dtype.itemsize
     if num_bytes != num_bytes_told:
@@ -57,7 +56,7 @@ def read_npy(content: bytes) -> npt.NDArray[Any]:
             "give the whole file and nothing after it"
         )
     elements = np.frombuffer(content, dtype=dtype, offset=stream.tell())
-    return elements.reshape(shape, order="F" if fortran_order else "C")
+    return shaped(elements, shape, order="F" if fortran_order else "C")
 
 
 def write_npy(array: npt.NDArray[Any]) -> bytes:
@@ -68,5 +67,23 @@ def write_npy(array: npt.NDArray[Any]) -> bytes:
     return stream.getvalue()
 
 
-def _shown(shape: tuple[int, ...]) -> str:
+def shaped(
+    elements: npt.NDArray[Any], shape: Sequence[int], *, order: Literal["C", "F"] = "C"
+) -> npt.NDArray[Any]:
+    """`elements`, as many as `shape` has, in that shape.
+
+    Raises:
+        MalformedBodyError: no array can have it, because of too many dimensions, or sizes beside a zero.
+    """
+    try:
+        if len(shape) <= MAX_DIMENSIONS:
+            return elements.reshape(shape, order=order)
+    except (ValueError, OverflowError):
+        pass
+    raise MalformedBodyError(
+        f"the shape {_shown(shape)} is of no array; give at most {MAX_DIMENSIONS} dimensions, and their sizes"
+    )
+
+
+def _shown(shape: Sequence[int]) -> str:
     return str(list(shape))[:60]

@@ -1,8 +1,9 @@
-"""Token grids as strangers and files hold them, JSON or .npy, for the decoder.
+"""Token grids as strangers and files hold them, JSON, .npy or safetensors, for the decoder.
 
 B images, h w latent grid.
 """
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from .errors import MalformedBodyError, TokenRangeError, TokensError
 from .json_object import keys_of, kind_of, read_json_object
 from .npy import read_npy
+from .safetensors_bytes import read_safetensors
 
 TokenArray = npt.NDArray[np.integer]
 
@@ -58,22 +60,27 @@ class TokenGrids(Claims):
     """Integers [B, h, w], B of 0 or more. The size of a grid and the range are the model's to check."""
 
 
-def read_token_grids(content: bytes, *, kind: Literal["json", "npy"]) -> TokenGrids:
+def read_token_grids(content: bytes, *, kind: Literal["json", "npy", "safetensors"]) -> TokenGrids:
     """The token grids in `content`, one or many.
 
     Args:
-        content: a .npy of integers [h, w] or [B, h, w], or JSON as /encode and the command encode give it.
-        kind: which of the two.
+        content: a .npy of integers [h, w] or [B, h, w], safetensors of such `tokens`, or JSON as /encode and
+            the command encode give it.
+        kind: which of these.
 
     Raises:
         InputError: the subclass that says what is wrong.
     """
     if kind == "npy":
         return TokenGrids(tokens=as_grids(tokens_from_npy(content)), claims={})
+    if kind == "safetensors":
+        named = read_safetensors(content, name="tokens")
+        claims = {key: named.metadata[key] for key in IDENTITY_KEYS if key in named.metadata}
+        return TokenGrids(tokens=as_grids(named.tensor), claims=claims)
     fields = read_json_object(content, example=_JSON_EXAMPLE)
     if "tokens" not in fields or not fields.keys() <= {"tokens", *IDENTITY_KEYS}:
         raise MalformedBodyError(f"the JSON object has {keys_of(fields)}; give {_JSON_EXAMPLE}, nothing else")
-    tokens = tokens_from_json(fields.pop("tokens"))
+    tokens = tokens_from_json(fields.pop("tokens"), text=content)
     return TokenGrids(tokens=as_grids(tokens), claims=fields)
 
 
@@ -114,31 +121,40 @@ def tokens_from_npy(content: bytes) -> TokenArray:
     return tokens
 
 
-def tokens_from_json(tokens: object, *, name: str = "tokens") -> TokenArray:
-    """The integers in lists of at most 3 dimensions, the value of the key `name` in parsed JSON.
+def tokens_from_json(tokens: object, *, text: bytes, name: str = "tokens") -> TokenArray:
+    """The integers in lists of at most 3 dimensions, the value of the key `name` in the JSON `text`.
 
     Raises:
         InputError: anything else.
     """
     if not isinstance(tokens, list):
         raise TokensError(f"{name} is {kind_of(tokens)}; give lists of whole numbers")
-    _check_leaves(tokens)
-    try:
-        return np.array(tokens, dtype=np.int64)
-    except ValueError:
-        raise TokensError("tokens are ragged; give rows of one length and grids of one height") from None
-    except OverflowError:
-        raise TokenRangeError("a token is beyond 63 bits; give tokens of this model") from None
-
-
-def _check_leaves(tokens: list[Any]) -> None:
-    """Let nothing but integers be in the nested lists: NumPy alone takes true for 1 and 1.5 for 1."""
-    leaves = tokens
-    depth = 1
+    leaves, shape = tokens, [len(tokens)]
     while leaves and all(isinstance(leaf, list) for leaf in leaves):
+        sizes = set(map(len, leaves))
+        if len(sizes) > 1:
+            raise TokensError(f"{name} are ragged; give rows of one length and grids of one height")
+        shape.append(sizes.pop())
+        if len(shape) > 3:
+            raise TokensError(f"{name} have more than 3 dimensions; give one grid [h][w] or many [B][h][w]")
         leaves = list(chain.from_iterable(leaves))
-        depth += 1
-        if depth > 3:
-            raise TokensError("tokens have more than 3 dimensions; give one grid [h][w] or many [B][h][w]")
-    for kind in set(map(type, leaves)) - {int}:
-        raise TokensError(f"tokens hold {kind_of(kind())} where an integer belongs; give whole numbers only")
+    # An array takes nothing but integers, or says so, but for true and false: they are 1 and 0 to it.
+    if b"true" in text or b"false" in text:
+        _check_leaves(leaves, name=name)
+    try:
+        return np.frombuffer(array("q", leaves), dtype=np.int64).reshape(shape)
+    except TypeError:
+        _check_leaves(leaves, name=name)
+    except OverflowError:
+        pass
+    raise TokenRangeError(f"{name} hold an integer beyond 63 bits; give tokens of this model")
+
+
+def _check_leaves(leaves: list[Any], *, name: str) -> None:
+    """Let nothing but integers be in `leaves`, and floats that were integers beyond 64 bits."""
+    for leaf in leaves:
+        if type(leaf) is not int and not (isinstance(leaf, float) and abs(leaf) >= 2**63):
+            raise TokensError(
+                f"{name} hold {kind_of(leaf)} where an integer belongs; give lists of one shape, of whole "
+                "numbers only"
+            )

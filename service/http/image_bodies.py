@@ -3,10 +3,12 @@
 B images, H W pixels.
 """
 
-import base64
+import binascii
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kohonen_tokenizer.pixels import Pixels
 
@@ -14,12 +16,13 @@ from ..errors import ImageCountError, ImagePixelsError, InputError, MalformedBod
 from ..json_object import keys_of, kind_of, read_json_object
 from ..npy import read_npy
 from ..runtime.images import Resize, decode_image, fit
+from ..safetensors_bytes import read_safetensors
 from . import media
 from .bodies import Body, check_count
 from .multipart import read_files
 from .settings import Settings
 
-MEDIA_TYPES = (*media.IMAGES, media.MULTIPART, media.JSON, media.NPY)
+MEDIA_TYPES = (*media.IMAGES, media.MULTIPART, media.JSON, media.NPY, media.SAFETENSORS)
 
 _JSON_EXAMPLE = '{"image": "<base64>"} or {"images": ["<base64>", ...]}'
 
@@ -31,10 +34,12 @@ def parse_images(body: Body, *, height: int, width: int, resize: Resize, setting
         InputError: the subclass that says what is wrong, and with which image.
     """
     if body.media_type == media.NPY:
-        images = _images_from_npy(body.content, settings=settings)
-        if images.shape[1:3] == (height, width):
-            return images
-        return np.stack([fit(image, height=height, width=width, resize=resize) for image in images])
+        return fit_images(
+            read_npy(body.content), height=height, width=width, resize=resize, settings=settings
+        )
+    if body.media_type == media.SAFETENSORS:
+        images = read_safetensors(body.content, name="images").tensor
+        return fit_images(images, height=height, width=width, resize=resize, settings=settings)
 
     if body.media_type == media.MULTIPART:
         files = read_files(body.content, content_type=body.content_type, max_files=settings.max_images)
@@ -42,7 +47,17 @@ def parse_images(body: Body, *, height: int, width: int, resize: Resize, setting
         files = _files_from_json(body.content, max_images=settings.max_images)
     else:
         files = [body.content]
+    return fit_files(files, height=height, width=width, resize=resize, settings=settings)
 
+
+def fit_files(
+    files: Sequence[bytes], *, height: int, width: int, resize: Resize, settings: Settings
+) -> Pixels:
+    """JPEG, PNG and WebP `files` as images of the model's size: uint8 [B, height, width, 3].
+
+    Raises:
+        InputError: the subclass that says what is wrong, and with which image.
+    """
     pixels = np.empty((len(files), height, width, 3), dtype=np.uint8)
     num_pixels_left = settings.max_request_pixels
     for index, file in enumerate(files):
@@ -62,11 +77,17 @@ def parse_images(body: Body, *, height: int, width: int, resize: Resize, setting
     return pixels
 
 
-def _images_from_npy(content: bytes, *, settings: Settings) -> Pixels:
-    images = read_npy(content)
+def fit_images(
+    images: npt.NDArray[Any], *, height: int, width: int, resize: Resize, settings: Settings
+) -> Pixels:
+    """An array that should be uint8 [B, H, W, 3] as images of the model's size: uint8 [B, height, width, 3].
+
+    Raises:
+        InputError: the subclass that says what is wrong.
+    """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape[1:]:
         raise PixelsError(
-            f"the .npy holds {images.dtype} {str(list(images.shape))[:60]}; send uint8 [B, H, W, 3]"
+            f"the images are {images.dtype} {str(list(images.shape))[:60]}; send uint8 [B, H, W, 3]"
         )
     check_count(len(images), what="images", max_images=settings.max_images)
     num_pixels = images.shape[1] * images.shape[2]
@@ -79,7 +100,9 @@ def _images_from_npy(content: bytes, *, settings: Settings) -> Pixels:
             f"the images have {num_pixels * len(images)} pixels, the limit of a request is "
             f"{settings.max_request_pixels}; send fewer or smaller images"
         )
-    return images
+    if images.shape[1:3] == (height, width):
+        return images
+    return np.stack([fit(image, height=height, width=width, resize=resize) for image in images])
 
 
 def _files_from_json(content: bytes, *, max_images: int) -> list[bytes]:
@@ -112,7 +135,7 @@ def _from_base64(text: Any, *, index: int) -> bytes:
                 f"image {index} is the data: URL {header[:50]!r}; send data:image/jpeg;base64,<base64>"
             )
     try:
-        return base64.b64decode(text, validate=True)
+        return binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:
         raise MalformedBodyError(
             f"image {index} is no base64 ({error}); use the standard alphabet, padding, and no line breaks"

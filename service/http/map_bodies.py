@@ -75,7 +75,7 @@ class MapBody(Generic[P]):
                 raise MalformedBodyError(
                     f"the JSON object has {keys_of(fields)} and no {name!r}; give {self.example}"
                 )
-        tokens = [tokens_from_json(fields.pop(name), name=name) for name in self.names]
+        tokens = [tokens_from_json(fields.pop(name), text=body.content, name=name) for name in self.names]
         claims = {key: fields.pop(key) for key in IDENTITY_KEYS if key in fields}
         for name in fields:
             if name in in_url:

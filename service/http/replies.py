@@ -6,12 +6,10 @@ B images, H W pixels, h w latent grid, K codebook_size, D code_dim.
 import base64
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 import orjson
-from safetensors.numpy import save
 from starlette.responses import Response
 
 from kohonen_tokenizer.pixels import Pixels
@@ -20,14 +18,17 @@ from ..errors import NotAcceptableError
 from ..npy import write_npy
 from ..runtime.backend import Tokens
 from ..runtime.images import encode_png
+from ..safetensors_bytes import write_safetensors
 from . import media
 from .models import ServedModel
 
-TOKEN_REPLIES = (media.JSON, media.NPY)
+TokenType = Literal["int32", "uint16"]
+
+TOKEN_REPLIES = (media.JSON, media.NPY, media.SAFETENSORS)
 CODEBOOK_REPLIES = (media.JSON, media.NPY)
 # The first is what a client without wishes gets: one image is shown as it is, many need a list.
-ONE_IMAGE_REPLIES = (media.PNG, media.JSON, media.NPY)
-MANY_IMAGES_REPLIES = (media.JSON, media.NPY)
+ONE_IMAGE_REPLIES = (media.PNG, media.JSON, media.NPY, media.SAFETENSORS)
+MANY_IMAGES_REPLIES = (media.JSON, media.NPY, media.SAFETENSORS)
 
 
 def json_response(content: Mapping[str, Any]) -> Response:
@@ -35,10 +36,15 @@ def json_response(content: Mapping[str, Any]) -> Response:
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type=media.JSON)
 
 
-def tokens_response(tokens: Tokens, *, media_type: str, model: ServedModel) -> Response:
-    """`tokens` int32 [B, h, w] as one of TOKEN_REPLIES."""
+def tokens_response(
+    tokens: Tokens, *, media_type: str, model: ServedModel, dtype: TokenType = "int32"
+) -> Response:
+    """`tokens` int32 [B, h, w] as one of TOKEN_REPLIES; as .npy and safetensors they are of `dtype`."""
     if media_type == media.NPY:
-        return negotiated(npy_response(tokens), model=model)
+        return negotiated(npy_response(tokens.astype(dtype, copy=False)), model=model)
+    if media_type == media.SAFETENSORS:
+        tensors = {"tokens": tokens.astype(dtype, copy=False)}
+        return negotiated(safetensors_response(tensors, model=model), model=model)
     return negotiated(json_response({"tokens": tokens, **model.tokenizer.identity}), model=model)
 
 
@@ -46,6 +52,8 @@ def images_response(images: Pixels, *, media_type: str, model: ServedModel) -> R
     """`images` uint8 [B, H, W, 3] as the type that `negotiate_images` chose."""
     if media_type == media.NPY:
         return negotiated(npy_response(images), model=model)
+    if media_type == media.SAFETENSORS:
+        return negotiated(safetensors_response({"images": images}, model=model), model=model)
     files = [encode_png(image) for image in images]
     if media_type == media.PNG:
         return negotiated(Response(files[0], media_type=media.PNG), model=model)
@@ -109,11 +117,8 @@ def npy_response(array: npt.NDArray[Any]) -> Response:
 
 def safetensors_response(tensors: Mapping[str, npt.NDArray[Any]], *, model: ServedModel) -> Response:
     """`tensors` as safetensors, with the model's identity in the metadata."""
-    content = save(
-        {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},
-        metadata={**model.tokenizer.identity, "version": model.version},
-    )
-    return Response(content, media_type=media.SAFETENSORS)
+    metadata = {**model.tokenizer.identity, "model_version": model.version}
+    return Response(write_safetensors(tensors, metadata=metadata), media_type=media.SAFETENSORS)
 
 
 def negotiated(response: Response, *, model: ServedModel) -> Response:

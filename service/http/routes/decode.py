@@ -22,13 +22,28 @@ from ..service import service_of
 
 router = APIRouter(tags=["tokens"])
 
+_KINDS: dict[str, Literal["json", "npy", "safetensors"]] = {
+    media.JSON: "json",
+    media.NPY: "npy",
+    media.SAFETENSORS: "safetensors",
+}
 _REQUEST = request_docs(
-    json_body(TokenGrids), binary_body(media.NPY, "integers [h, w] or [B, h, w], as numpy.save writes them")
+    json_body(TokenGrids),
+    binary_body(media.NPY, "integers [h, w] or [B, h, w], as numpy.save writes them"),
+    binary_body(
+        media.SAFETENSORS,
+        "one tensor, `tokens`: integers [h, w] or [B, h, w]; `model` and `codebook_hash` in the metadata, if "
+        "there, must be those of the model",
+    ),
 )
 _REPLIES = reply_docs(
     "The images: without an `Accept` a PNG for one grid, and JSON for more.",
     Decoded,
-    binary={media.PNG: "the image, of one grid only", media.NPY: "uint8 [B, H, W, 3], RGB"},
+    binary={
+        media.PNG: "the image, of one grid only",
+        media.NPY: "uint8 [B, H, W, 3], RGB",
+        media.SAFETENSORS: "`images`, uint8 [B, H, W, 3], RGB; the model's identity in the metadata",
+    },
     headers=NEGOTIATED,
     errors=(
         *WORK_ERRORS,
@@ -49,7 +64,7 @@ _REPLIES = reply_docs(
     openapi_extra=_REQUEST | parameter_docs(ModelParameters),
 )
 async def decode(request: Request) -> Response:
-    """Decode one grid of tokens or many to images, as PNG, as JSON with base64, or as .npy (by `Accept`)."""
+    """Decode grids of tokens to images: a PNG, JSON with base64, .npy or safetensors (by `Accept`)."""
     service = service_of(request)
     settings = service.settings
     deadline = service.deadline(request)
@@ -59,13 +74,13 @@ async def decode(request: Request) -> Response:
         num_tokens = settings.max_images * service.models.max_tokens_per_image(parameters.model)
         body = await read_body(
             request,
-            media_types=(media.JSON, media.NPY),
+            media_types=tuple(_KINDS),
             max_bytes=min(settings.max_body_bytes, num_tokens * BYTES_PER_TOKEN + BYTES_BESIDE_TOKENS),
             service=service,
             place=place,
         )
-        kind: Literal["json", "npy"] = "npy" if body.media_type == media.NPY else "json"
-        grids = await service.run("decode", "decode", partial(read_token_grids, body.content, kind=kind))
+        parse = partial(read_token_grids, body.content, kind=_KINDS[body.media_type])
+        grids = await service.run("decode", "decode", parse)
         check_count(len(grids.tokens), what="token grids", max_images=settings.max_images)
         # Asked before the work, though it depends on the body: one image may be a PNG, many may not.
         media_type = negotiate_images(len(grids.tokens), accept=accept)

@@ -14,6 +14,7 @@ from ...errors import (
     ImagePixelsError,
     ImageSizeError,
     NotAcceptableError,
+    ParameterError,
     PixelsError,
 )
 from ...runtime.images import Resize
@@ -31,7 +32,7 @@ from ..openapi import (
     request_docs,
 )
 from ..parameters import ModelParameters, parameter_docs, read_url
-from ..replies import TOKEN_REPLIES, tokens_response
+from ..replies import TOKEN_REPLIES, TokenType, tokens_response
 from ..schemas import Encoded, ManyImages, OneImage
 from ..service import service_of
 
@@ -46,18 +47,38 @@ class EncodeParameters(ModelParameters):
         description="What happens to an image of another size than the model's: `crop` scales it until its "
         "short side fits and keeps the center, `squash` scales each side on its own, `strict` refuses it.",
     )
+    dtype: TokenType = Field(
+        default="int32",
+        description="The type of the tokens in .npy and safetensors, little-endian. `uint16` takes half the "
+        "bytes and needs a codebook of at most 65,536 codes. Numbers in JSON have no type.",
+    )
+
+    def check_codebook(self, codebook_size: int) -> None:
+        """Return if tokens of a codebook of this size fit the type.
+
+        Raises:
+            ParameterError: they do not.
+        """
+        if self.dtype == "uint16" and codebook_size > 2**16:
+            raise ParameterError(
+                f"the model has {codebook_size} codes, and uint16 holds {2**16}; ask for dtype=int32"
+            )
 
 
 _REQUEST = request_docs(
     json_body(OneImage, ManyImages),
     *(binary_body(media_type, "one image") for media_type in media.IMAGES),
     binary_body(media.NPY, "uint8 [B, H, W, 3], RGB, as numpy.save writes it"),
+    binary_body(media.SAFETENSORS, "one tensor, `images`: uint8 [B, H, W, 3], RGB"),
     files_body("Image files in the order wanted; the names of the fields do not matter."),
 )
 _REPLIES = reply_docs(
     "The tokens.",
     Encoded,
-    binary={media.NPY: "int32 [B, h, w]"},
+    binary={
+        media.NPY: "int32 or uint16 [B, h, w]",
+        media.SAFETENSORS: "`tokens`, int32 or uint16 [B, h, w]; the model's identity in the metadata",
+    },
     headers=NEGOTIATED,
     errors=(
         *WORK_ERRORS,
@@ -81,12 +102,13 @@ _REPLIES = reply_docs(
     openapi_extra=_REQUEST | parameter_docs(EncodeParameters),
 )
 async def encode(request: Request) -> Response:
-    """Encode one image or many to grids of tokens, as JSON or as .npy (by `Accept`)."""
+    """Encode one image or many to grids of tokens, as JSON, .npy or safetensors (by `Accept`)."""
     service = service_of(request)
     deadline = service.deadline(request)
     parameters = read_url(request, model=EncodeParameters)
     media_type = media.negotiate(media.accept_of(request.headers), offers=TOKEN_REPLIES)
     with service.admission() as place, service.models.use(parameters.model) as model:
+        parameters.check_codebook(model.tokenizer.level.codebook_size)
         body = await read_body(
             request,
             media_types=MEDIA_TYPES,
@@ -106,5 +128,5 @@ async def encode(request: Request) -> Response:
         tokens = await model.encode(
             service.timed("encode", "decode", parse), deadline=deadline, receive=request.receive
         )
-        reply = partial(tokens_response, tokens, media_type=media_type, model=model)
+        reply = partial(tokens_response, tokens, media_type=media_type, model=model, dtype=parameters.dtype)
         return await service.run_small("encode", "encode", reply, num_values=tokens.size)

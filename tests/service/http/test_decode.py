@@ -86,10 +86,13 @@ def test_tokens_that_say_whose_they_are_must_be_of_this_model(client, grids, tok
     tokens = grids.tolist()
     right = {"model": "tiny-colors", "codebook_hash": tokenizer.codebook.sha256}
     assert client.post(URL, json={"tokens": tokens, **right}).status_code == 200
-    for wrong in ({"model": "other"}, {"codebook_hash": "0" * 64}, {"codebook_hash": None}):
+    for wrong, status, code in (
+        ({"model": "other"}, 404, "model_not_found"),
+        ({"codebook_hash": "0" * 64}, 422, "invalid_tokens"),
+        ({"codebook_hash": None}, 422, "invalid_tokens"),
+    ):
         reply = client.post(URL, json={"tokens": tokens, **right, **wrong})
-        assert reply.status_code == 422
-        assert reply.json()["error"]["code"] == "invalid_tokens"
+        assert (reply.status_code, reply.json()["error"]["code"]) == (status, code)
 
 
 def test_images_are_counted(client, grids, metric):
