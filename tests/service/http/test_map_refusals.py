@@ -2,7 +2,6 @@
 
 import json
 
-import httpx
 import numpy as np
 import pytest
 
@@ -155,21 +154,20 @@ def test_a_reply_that_nobody_can_make(refused, method, path, request_):
     refused(method, path, 406, "not_acceptable", headers={"Accept": "text/html"}, **request_)
 
 
-@pytest.fixture(scope="module")
-def strict_client(start_server, tiny_bundle):
-    """A client of a server with limits that a test can reach."""
-    server = start_server(tiny_bundle, max_table_values=96, max_table_pairs=143, max_images=3)
-    with httpx.Client(base_url=server.url) as client:
-        yield client
-    assert server.stop() == 0, server.log
-    assert "Traceback" not in server.log
+@pytest.fixture
+def ask(serve_in_thread, tokenizer, wait_until):
+    """Send a request to a server with limits that a test can reach: its status, and an error's message."""
+    with serve_in_thread(tokenizer, max_table_values=96, max_table_pairs=143, max_images=3) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+
+        def send(method: str, path: str, **request) -> tuple[int, str]:
+            reply = client.request(method, path, **request)
+            return reply.status_code, "" if reply.status_code == 200 else reply.json()["error"]["message"]
+
+        yield send
 
 
-def test_tables_are_bounded_before_they_are_made(strict_client):
-    def ask(method: str, path: str, **request) -> tuple[int, str]:
-        reply = strict_client.request(method, path, **request)
-        return reply.status_code, "" if reply.status_code == 200 else reply.json()["error"]["message"]
-
+def test_tables_are_bounded_before_they_are_made(ask):
     assert ask("GET", "/neighbors/table", params={"k": 8}) == (200, "")
     status, message = ask("GET", "/neighbors/table", params={"k": 9})
     assert status == 422
