@@ -89,6 +89,12 @@ def make_examples(tokenizer: Tokenizer) -> list[Example]:
             Example(method="get", path=path, shell=f"curl -s {{url}}{path}")
             for path in ("/codebook", "/models", "/healthz", "/readyz", "/metrics")
         ),
+        Example(
+            method="post",
+            path="/profile",
+            shell="curl -s -X POST -H \"Authorization: Bearer $ADMIN_KEY\" '{url}/profile?seconds=5'",
+            parameters={"seconds": 5.0},
+        ),
         Example(method="get", path="/map.png", shell="curl -s -o map.png {url}/map.png"),
     ]
 

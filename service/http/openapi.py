@@ -13,6 +13,7 @@ from ..errors import (
     BodyTimeoutError,
     BodyTooLargeError,
     DeadlineError,
+    ForbiddenError,
     InferenceError,
     MalformedBodyError,
     MediaTypeError,
@@ -22,6 +23,7 @@ from ..errors import (
     QueueFullError,
     StoppingError,
     TokenizerError,
+    UnauthorizedError,
 )
 from . import media
 from .examples import Example
@@ -30,7 +32,7 @@ from .schemas import Error
 TITLE = "Kohonen tokenizer"
 
 # What any request, any body, and any work may meet.
-_ANY_ERRORS = (ParameterError, TokenizerError)
+_ANY_ERRORS = (UnauthorizedError, ForbiddenError, ParameterError, TokenizerError)
 BODY_ERRORS = (MalformedBodyError, BodyTimeoutError, BodyTooLargeError, MediaTypeError)
 WORK_ERRORS = (
     QueueFullError,
@@ -49,6 +51,7 @@ _HEADERS = {
     "ETag": "Changes when the picture may have changed.",
     "Retry-After": "Seconds to wait before the same request may succeed.",
     "Vary": "`Accept`: a cache must keep one reply for each.",
+    "WWW-Authenticate": "How to send a key.",
     "X-Codebook-Hash": "SHA-256 of the code vectors: equal hashes, equal tokens.",
     "X-Model": "Name of the model that answered.",
     "X-Model-Version": "Which version of it: another may have another codebook.",
@@ -63,6 +66,14 @@ Every error is JSON of one shape: a stable `code`, and a `message` with the valu
 Every reply has an `X-Request-Id`: the request's own if that is plain and short, else a new one.
 """
 
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+# For calls that nobody makes without a key.
+ADMIN_ONLY: Mapping[str, Any] = {"security": [{name: []} for name in _SECURITY_SCHEMES]}
+
 Responses = dict[int | str, dict[str, Any]]
 
 
@@ -71,6 +82,9 @@ def build_openapi(
 ) -> dict[str, Any]:
     """The OpenAPI schema of `routes`, with `examples` for a client that reaches us at `base_url`."""
     schema = get_openapi(title=TITLE, version=__version__, description=_DESCRIPTION, routes=routes)
+    schema["components"]["securitySchemes"] = _SECURITY_SCHEMES
+    # Any of these: whether a key is needed is the operator's to say.
+    schema["security"] = [{}, *({name: []} for name in _SECURITY_SCHEMES)]
     for example in examples:
         operation = schema["paths"][example.path][example.method]
         operation["x-codeSamples"] = [{"lang": "Shell", "source": example.command(base_url)}]
@@ -154,10 +168,12 @@ def header_docs(*names: str) -> dict[str, Any]:
 def _error_docs(errors: Sequence[type[TokenizerError]]) -> dict[str, Any]:
     codes = {"error": {"properties": {"code": {"enum": [error.code for error in errors]}}}}
     texts = {error: error.__doc__ for error in errors} | {TokenizerError: "A bug of the service."}
-    may_retry = any(issubclass(error, NotReadyError | StoppingError | QueueFullError) for error in errors)
+    headers = ["WWW-Authenticate"] if UnauthorizedError in errors else []
+    if any(issubclass(error, NotReadyError | StoppingError | QueueFullError) for error in errors):
+        headers.append("Retry-After")
     return {
         "description": "\n".join(f"- `{error.code}`: {texts[error]}" for error in errors),
-        "headers": header_docs("Retry-After") if may_retry else header_docs(),
+        "headers": header_docs(*headers),
         "model": Error,
         "content": {media.JSON: {"schema": {"properties": codes}}},
     }

@@ -10,13 +10,13 @@ from starlette.responses import Response
 from ...errors import ForbiddenError, NotAcceptableError, QueueFullError, UnauthorizedError
 from .. import media
 from ..access import AdminOnly
-from ..openapi import reply_docs
+from ..openapi import ADMIN_ONLY, reply_docs
 from ..parameters import Parameters, from_url, parameter_docs
 from ..profile import to_collapsed, to_speedscope
 from ..replies import json_response
 from ..service import ServiceDep
 
-router = APIRouter(tags=["operation"])
+router = APIRouter(tags=["admin"])
 
 _OFFERS = (media.TEXT, media.JSON)
 
@@ -41,7 +41,7 @@ class ProfileParameters(Parameters):
         },
         errors=(UnauthorizedError, ForbiddenError, NotAcceptableError, QueueFullError),
     ),
-    openapi_extra=parameter_docs(ProfileParameters),
+    openapi_extra={**parameter_docs(ProfileParameters), **ADMIN_ONLY},
 )
 async def profile(
     request: Request,
