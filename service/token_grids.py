@@ -74,9 +74,8 @@ def read_token_grids(content: bytes, *, kind: Literal["json", "npy", "safetensor
     if kind == "npy":
         return TokenGrids(tokens=as_grids(tokens_from_npy(content)), claims={})
     if kind == "safetensors":
-        named = read_safetensors(content, name="tokens")
-        claims = {key: named.metadata[key] for key in IDENTITY_KEYS if key in named.metadata}
-        return TokenGrids(tokens=as_grids(named.tensor), claims=claims)
+        tokens, claims = tokens_from_safetensors(content)
+        return TokenGrids(tokens=as_grids(tokens), claims=claims)
     fields = read_json_object(content, example=_JSON_EXAMPLE)
     if "tokens" not in fields or not fields.keys() <= {"tokens", *IDENTITY_KEYS}:
         raise MalformedBodyError(f"the JSON object has {keys_of(fields)}; give {_JSON_EXAMPLE}, nothing else")
@@ -119,6 +118,16 @@ def tokens_from_npy(content: bytes) -> TokenArray:
     if tokens.dtype.kind not in "iu":
         raise TokensError(f"the .npy holds {tokens.dtype}; give integers")
     return tokens
+
+
+def tokens_from_safetensors(content: bytes) -> tuple[TokenArray, Mapping[str, object]]:
+    """The integers of the one tensor `tokens` in safetensors, of any shape, and the claims in the metadata.
+
+    Raises:
+        InputError: no safetensors, or of other tensors.
+    """
+    named = read_safetensors(content, name="tokens")
+    return named.tensor, {key: named.metadata[key] for key in IDENTITY_KEYS if key in named.metadata}
 
 
 def tokens_from_json(tokens: object, *, text: bytes, name: str = "tokens") -> TokenArray:

@@ -9,7 +9,14 @@ from starlette.requests import Request
 
 from ..errors import MalformedBodyError, ParameterError
 from ..json_object import keys_of, read_json_object
-from ..token_grids import IDENTITY_KEYS, Claims, TokenArray, tokens_from_json, tokens_from_npy
+from ..token_grids import (
+    IDENTITY_KEYS,
+    Claims,
+    TokenArray,
+    tokens_from_json,
+    tokens_from_npy,
+    tokens_from_safetensors,
+)
 from . import media
 from .bodies import BYTES_BESIDE_TOKENS, BYTES_PER_TOKEN, Body, read_body
 from .metrics import Operation
@@ -34,7 +41,7 @@ class MapBody(Generic[P]):
 
     operation: Operation
     names: Sequence[str]
-    """The keys of the tokens in JSON. A body may be a .npy if there is one."""
+    """The keys of the tokens in JSON. Where there is one, the body may be a .npy or safetensors too."""
     parameters: type[P]
     example: str
     """A good body, for whoever sent another."""
@@ -48,11 +55,12 @@ class MapBody(Generic[P]):
             InputError: the subclass that says what is wrong.
             QueueFullError: as `read_body`.
         """
+        media_types = (media.JSON, media.NPY, media.SAFETENSORS) if len(self.names) == 1 else (media.JSON,)
         in_url = url_values(request, model=self.parameters)
         num_bytes = max_tokens * BYTES_PER_TOKEN + BYTES_BESIDE_TOKENS
         body = await read_body(
             request,
-            media_types=(media.JSON, media.NPY) if len(self.names) == 1 else (media.JSON,),
+            media_types=media_types,
             max_bytes=min(service.settings.max_body_bytes, num_bytes),
             service=service,
             place=place,
@@ -60,25 +68,28 @@ class MapBody(Generic[P]):
         return await service.run(self.operation, "decode", partial(self._parse, body, in_url))
 
     def _parse(self, body: Body, in_url: Mapping[str, Any]) -> MapCall[P]:
-        call = self._parse_any(body, in_url)
-        if any(tokens.size == 0 for tokens in call.tokens):
-            raise MalformedBodyError(f"the body holds no tokens; give {self.example}")
-        return call
-
-    def _parse_any(self, body: Body, in_url: Mapping[str, Any]) -> MapCall[P]:
+        values = dict(in_url)
+        claims: Mapping[str, object] = {}
         if body.media_type == media.NPY:
             tokens = [tokens_from_npy(body.content)]
-            return MapCall(tokens=tokens, claims={}, parameters=validate(self.parameters, in_url))
-        fields = read_json_object(body.content, example=self.example)
-        for name in self.names:
-            if name not in fields:
-                raise MalformedBodyError(
-                    f"the JSON object has {keys_of(fields)} and no {name!r}; give {self.example}"
-                )
-        tokens = [tokens_from_json(fields.pop(name), text=body.content, name=name) for name in self.names]
-        claims = {key: fields.pop(key) for key in IDENTITY_KEYS if key in fields}
-        for name in fields:
-            if name in in_url:
-                raise ParameterError(f"{name[:50]!r} is given in the URL and in the body; give it once")
-        parameters = validate(self.parameters, {**in_url, **fields})
-        return MapCall(tokens=tokens, claims=claims, parameters=parameters)
+        elif body.media_type == media.SAFETENSORS:
+            only, claims = tokens_from_safetensors(body.content)
+            tokens = [only]
+        else:
+            fields = read_json_object(body.content, example=self.example)
+            tokens = [self._pop_tokens(fields, name=name, text=body.content) for name in self.names]
+            claims = {key: fields.pop(key) for key in IDENTITY_KEYS if key in fields}
+            for name in fields:
+                if name in in_url:
+                    raise ParameterError(f"{name[:50]!r} is given in the URL and in the body; give it once")
+            values |= fields
+        if any(array.size == 0 for array in tokens):
+            raise MalformedBodyError(f"the body holds no tokens; give {self.example}")
+        return MapCall(tokens=tokens, claims=claims, parameters=validate(self.parameters, values))
+
+    def _pop_tokens(self, fields: dict[str, Any], *, name: str, text: bytes) -> TokenArray:
+        if name not in fields:
+            raise MalformedBodyError(
+                f"the JSON object has {keys_of(fields)} and no {name!r}; give {self.example}"
+            )
+        return tokens_from_json(fields.pop(name), text=text, name=name)

@@ -90,6 +90,7 @@ def _replies(description: str, *, shape: str) -> Responses:
         Encoded,
         binary={
             media.NPY: f"int32 {shape}",
+            media.SAFETENSORS: f"`tokens`, int32 {shape}; the model's identity in the metadata",
             media.PNG: "the images of the tokens, side by side in one picture",
         },
         headers=NEGOTIATED,
@@ -112,6 +113,9 @@ def _replies(description: str, *, shape: str) -> Responses:
     openapi_extra=request_docs(
         json_body(PerturbRequest),
         binary_body(media.NPY, "integers [h, w] or [B, h, w]; the parameters are in the URL"),
+        binary_body(
+            media.SAFETENSORS, "one tensor of such integers, `tokens`; the parameters are in the URL"
+        ),
     )
     | parameter_docs(PerturbParameters),
 )

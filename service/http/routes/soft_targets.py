@@ -102,7 +102,10 @@ async def get_soft_targets(
     responses=_replies(*BODY_ERRORS, TokensError, TokenRangeError),
     openapi_extra=request_docs(
         json_body(SoftTargetsRequest),
-        binary_body(media.NPY, "integers of any shape, as numpy.save writes them; parameters in the URL"),
+        binary_body(media.NPY, "integers of any shape; the parameters are in the URL"),
+        binary_body(
+            media.SAFETENSORS, "one tensor of such integers, `tokens`; the parameters are in the URL"
+        ),
     )
     | parameter_docs(SoftTargetsParameters),
 )

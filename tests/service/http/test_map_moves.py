@@ -36,6 +36,18 @@ def test_perturbed_tokens_are_the_runtimes(client, tokenizer, npy_file, read_npy
     assert np.array_equal(read_npy(raw.content), expected)
 
 
+def test_tokens_in_safetensors_say_whose_they_are(client, tokenizer):
+    headers = {"Content-Type": "application/x-safetensors", "Accept": "application/x-safetensors"}
+    request = {"params": {"offset": [1, 1]}, "headers": headers}
+    reply = client.post("/perturb", content=save({"tokens": GRIDS}, metadata=tokenizer.identity), **request)
+    assert np.array_equal(load(reply.content)["tokens"], tokenizer.topology.perturb(GRIDS, offset=(1, 1)))
+    # The reply says it too, and so is a body.
+    assert client.post("/perturb", content=reply.content, **request).status_code == 200
+    foreign = save({"tokens": GRIDS}, metadata={"codebook_hash": "0" * 64})
+    refused = client.post("/perturb", content=foreign, **request)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid_tokens")
+
+
 def test_the_edge_is_clamped_unless_said_otherwise(client):
     assert client.post("/perturb", json={"tokens": START, "offset": [9, 0]}).json()["tokens"] == [
         [[3, 3], [11, 7]]
