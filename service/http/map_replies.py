@@ -3,7 +3,6 @@
 B images, K codebook_size, M neighbors; ... is the shape of the tokens that were sent.
 """
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy.typing as npt
@@ -46,7 +45,12 @@ def table_response(table: NeighborTable, *, media_type: str, model: ServedModel)
     """`table` as one of TABLE_REPLIES; as .npy its tokens alone, int32 [K, M]."""
     if media_type == media.NPY:
         return negotiated(npy_response(table.tokens), model=model)
-    return _tensors_response(asdict(table), media_type=media_type, model=model)
+    tensors = {
+        "tokens": table.tokens,
+        "grid_distance": table.grid_distance,
+        "codebook_distance": table.codebook_distance,
+    }
+    return _tensors_response(tensors, media_type=media_type, model=model)
 
 
 def targets_response(
@@ -54,7 +58,8 @@ def targets_response(
 ) -> Response:
     """`targets`, dense float32 [..., K] or sparse, as the type that `negotiate_targets` chose."""
     if isinstance(targets, SparseTargets):
-        return _tensors_response(asdict(targets), media_type=media_type, model=model)
+        tensors = {"tokens": targets.tokens, "weights": targets.weights}
+        return _tensors_response(tensors, media_type=media_type, model=model)
     if media_type == media.NPY:
         return negotiated(npy_response(targets), model=model)
     return _tensors_response({"weights": targets}, media_type=media_type, model=model)
