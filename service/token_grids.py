@@ -3,17 +3,16 @@
 B images, h w latent grid.
 """
 
-from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import MalformedBodyError, TokenRangeError, TokensError
-from .json_object import keys_of, kind_of, read_json_object
+from .json_integers import integers_from_json
+from .json_object import keys_of, read_json_object
 from .npy import read_npy
 from .safetensors_bytes import read_safetensors
 
@@ -136,34 +135,7 @@ def tokens_from_json(tokens: object, *, text: bytes, name: str = "tokens") -> To
     Raises:
         InputError: anything else.
     """
-    if not isinstance(tokens, list):
-        raise TokensError(f"{name} is {kind_of(tokens)}; give lists of whole numbers")
-    leaves, shape = tokens, [len(tokens)]
-    while leaves and all(isinstance(leaf, list) for leaf in leaves):
-        sizes = set(map(len, leaves))
-        if len(sizes) > 1:
-            raise TokensError(f"{name} are ragged; give rows of one length and grids of one height")
-        shape.append(sizes.pop())
-        if len(shape) > 3:
-            raise TokensError(f"{name} have more than 3 dimensions; give one grid [h][w] or many [B][h][w]")
-        leaves = list(chain.from_iterable(leaves))
-    # An array takes nothing but integers, or says so, but for true and false: they are 1 and 0 to it.
-    if b"true" in text or b"false" in text:
-        _check_leaves(leaves, name=name)
     try:
-        return np.frombuffer(array("q", leaves), dtype=np.int64).reshape(shape)
-    except TypeError:
-        _check_leaves(leaves, name=name)
+        return integers_from_json(tokens, text=text, name=name, max_dimensions=3, error=TokensError)
     except OverflowError:
-        pass
-    raise TokenRangeError(f"{name} hold an integer beyond 63 bits; give tokens of this model")
-
-
-def _check_leaves(leaves: list[Any], *, name: str) -> None:
-    """Let nothing but integers be in `leaves`, and floats that were integers beyond 64 bits."""
-    for leaf in leaves:
-        if type(leaf) is not int and not (isinstance(leaf, float) and abs(leaf) >= 2**63):
-            raise TokensError(
-                f"{name} hold {kind_of(leaf)} where an integer belongs; give lists of one shape, of whole "
-                "numbers only"
-            )
+        raise TokenRangeError(f"{name} hold an integer beyond 63 bits; give tokens of this model") from None
