@@ -43,8 +43,11 @@ def serve(
         return
     # Here, so that the other commands start without loading a web framework.
     from .http.loading import load_models
+    from .http.logs import configure_logging
     from .http.server import run
 
+    # Before the models, for loading them says which device it chose.
+    configure_logging(settings.log_level, log_format=settings.log_format)
     run(settings, models=load_models(settings))
 
 

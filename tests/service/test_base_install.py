@@ -76,6 +76,7 @@ def test_the_server_works_without_torch(
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         try:
+            assert "device auto: " in server.stderr.readline()
             # Logged when the port is open; a request from then on waits for its answer.
             assert "serving tiny-colors" in server.stderr.readline()
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:

@@ -354,6 +354,8 @@ def test_serve_takes_options_before_the_environment(
         "kohonen_tokenizer.service.http.server.run",
         lambda settings, *, models: served.append((settings, models)),
     )
+    # It would last, with this test's stderr, through all tests that follow.
+    monkeypatch.setattr("kohonen_tokenizer.service.http.logs.configure_logging", lambda level, **_: None)
     monkeypatch.setenv("KOHONEN_PORT", "9000")
     monkeypatch.setenv("KOHONEN_HOST", "::1")
     origins = ("--cors-origins", "http://a", "--cors-origins", "http://b")
