@@ -3,11 +3,11 @@
 const element = (id) => document.getElementById(id);
 
 /** Show `token` as the pointer's, the focus's or the brush's; `picture` is the loaded picture of the map. */
-export function showCode(token, { map, picture, tokens, brush, isBrush }) {
+export function showCode(token, { map, picture, tokens, brush }) {
   const [x, y] = map.place(token);
   const count = tokens.filter((other) => other === token).length;
   element("code-token").textContent = token;
-  element("code-role").textContent = isBrush ? "brush" : "";
+  element("code-role").textContent = token === brush ? "brush" : "";
   element("code-place").textContent = `x ${x}, y ${y}`;
   element("code-count").textContent = tokens.length ? `${count} of ${tokens.length}` : "";
   element("code-distance").textContent = map.distance(token, brush).toFixed(1);

@@ -12,7 +12,6 @@ export class MapView {
     this.picture = document.getElementById("map-picture");
     this.colors = document.getElementById("map-colors");
     this.shade = document.getElementById("map-shade");
-    this.brushMark = document.getElementById("brush-mark");
     this.root.addEventListener("pointermove", (event) => on.look(this.#tokenUnder(event)));
     this.root.addEventListener("pointerleave", (event) => this.#leave(event));
     this.root.addEventListener("click", (event) => this.#click(event));
@@ -47,22 +46,25 @@ export class MapView {
 
   /** Light the tokens `lit` around `current`, or the whole map where it is null, and mark the brush. */
   show(current, lit, brush) {
-    this.#place(this.brushMark, brush);
     this.#showShade(lit);
-    // Only lit cells are elements (a map may have thousands), which ARIA grids allow where the rows and
-    // columns are numbered.
+    // Only these are elements (a map may have thousands of codes), which ARIA allows in a grid whose rows
+    // and columns are numbered.
+    const tokens = [...new Set([...lit, brush])].sort((a, b) => a - b);
     const rows = new Map();
-    for (const token of lit) {
+    for (const token of tokens) {
       const [x, y] = this.map.place(token);
       if (!rows.has(y)) rows.set(y, rowElement(y));
-      rows.get(y).append(this.#cellElement(token, { x, y, current, brush }));
+      const cell = this.#cellElement(token, { x, y, brush });
+      cell.classList.toggle("lit", lit.has(token));
+      cell.classList.toggle("current", token === current);
+      rows.get(y).append(cell);
     }
     this.root.replaceChildren(...rows.values());
     if (current === null) this.root.removeAttribute("aria-activedescendant");
     else this.root.setAttribute("aria-activedescendant", `code-${current}`);
   }
 
-  #cellElement(token, { x, y, current, brush }) {
+  #cellElement(token, { x, y, brush }) {
     const cell = document.createElement("div");
     cell.role = "gridcell";
     cell.id = `code-${token}`;
@@ -71,8 +73,8 @@ export class MapView {
     cell.ariaSelected = token === brush;
     const distance = this.map.distance(token, brush).toFixed(1);
     cell.ariaLabel = `Token ${token}, x ${x}, y ${y}, ${distance} from the brush`;
-    cell.classList.toggle("current", token === current);
-    this.#place(cell, token);
+    cell.style.left = `${(100 * x) / this.map.columns}%`;
+    cell.style.top = `${(100 * y) / this.map.rows}%`;
     return cell;
   }
 
@@ -85,12 +87,6 @@ export class MapView {
       }
     }
     context.putImageData(pixels, 0, 0);
-  }
-
-  #place(element, token) {
-    const [x, y] = this.map.place(token);
-    element.style.left = `${(100 * x) / this.map.columns}%`;
-    element.style.top = `${(100 * y) / this.map.rows}%`;
   }
 
   #tokenUnder(event) {

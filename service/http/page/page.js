@@ -26,7 +26,7 @@ let past = [];
 let gesture = null; // edits of one drag are one step of undo
 let decoded = ""; // the tokens that were sent last
 
-const grid = new TokenGrid(element("tokens"), {
+const grid = new TokenGrid({
   look: (cell) => look(cell === null ? null : { cell }),
   paint: (cell, isDrag) => setToken(cell, brush, isDrag ? "stroke" : null),
   pick: (cell) => setBrush(moved()[cell]),
@@ -94,9 +94,7 @@ function render() {
   const lit = new Set(current === null ? [] : map.around(current));
   grid.show(tokens, map, lit);
   mapView.show(current, lit, brush);
-  showCode(current ?? brush, {
-    map, picture: mapView.picture, tokens, brush, isBrush: (current ?? brush) === brush,
-  });
+  showCode(current ?? brush, { map, picture: mapView.picture, tokens, brush });
   for (const [name, slider] of Object.entries(sliders)) {
     slider.value = state[name];
     slider.nextElementSibling.textContent = state[name];
@@ -172,10 +170,9 @@ async function copyTokens() {
 
 function saveTokens() {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([asJson()], { type: "application/json" }));
+  link.href = `data:application/json,${encodeURIComponent(asJson())}`;
   link.download = "tokens.json";
   link.click();
-  URL.revokeObjectURL(link.href);
 }
 
 async function encodeExample() {

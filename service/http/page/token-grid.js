@@ -11,7 +11,8 @@ export class TokenGrid {
    * `on` has the functions to call: look(cell or null), paint(cell, isDrag), pick(cell), nudge(cell, dx, dy)
    * and lift(), when a drag ends.
    */
-  constructor(root, on) {
+  constructor(on) {
+    const root = document.getElementById("tokens");
     this.root = root;
     this.on = on;
     this.cells = [];

@@ -74,17 +74,20 @@ def _is_ready(url: str) -> bool:
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ServerProcess]]:
-    """Start a server, wait until it is ready, and stop it at the end: start_server(bundle, max_images=3)."""
+    """Start a server, wait until it is ready, and stop it at the end: start_server(bundle, max_images=3).
+
+    Of several models: start_server(models=folder).
+    """
     with ExitStack() as running:
 
         def start(
-            bundle: Path,
+            bundle: Path | None = None,
             *,
             command: Sequence[str] = ("-m", "kohonen_tokenizer", "serve"),
             **settings: object,
         ) -> ServerProcess:
             port = _free_port()
-            values = {"bundle": bundle, "port": port, **settings}
+            values = {"port": port, **settings} | ({} if bundle is None else {"bundle": bundle})
             environment = {key: value for key, value in os.environ.items() if not key.startswith("KOHONEN_")}
             environment |= {f"KOHONEN_{name.upper()}": str(value) for name, value in values.items()}
             log_file = tmp_path_factory.mktemp("server") / "log"

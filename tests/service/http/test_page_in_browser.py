@@ -3,8 +3,10 @@
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +16,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
+
+from kohonen_tokenizer.service.http.auth import make_key
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 WAIT_S = 20
@@ -28,7 +32,8 @@ const image = document.getElementById(arguments[0]);
 const canvas = new OffscreenCanvas(image.naturalWidth ?? image.width, image.naturalHeight ?? image.height);
 const context = canvas.getContext("2d");
 context.drawImage(image, 0, 0);
-return Array.from(context.getImageData(0, 0, canvas.width, canvas.height).data);
+const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+return [canvas.height, canvas.width, Array.from(data)];
 """
 
 
@@ -69,7 +74,7 @@ class Page:
     @property
     def lit(self):
         """The tokens lit on the map."""
-        return set(self._tokens_of("#map [data-token]"))
+        return set(self._tokens_of("#map .lit"))
 
     def _tokens_of(self, selector):
         # In one go: elements may be replaced between two calls.
@@ -79,15 +84,15 @@ class Page:
     @property
     def bright(self):
         """The tokens that no shade covers on the map."""
-        alpha = self.driver.execute_script(READ_IMAGE, "map-shade")[3::4]
-        return {token for token, value in enumerate(alpha) if value == 0}
+        return set(np.flatnonzero(self._pixels("map-shade")[..., 3] == 0).tolist())
 
     def image(self, name):
         """The pixels of an image, uint8 [H, W, 3]."""
-        image = self.find(f"#{name}")
-        height, width = image.get_property("naturalHeight"), image.get_property("naturalWidth")
-        pixels = self.driver.execute_script(READ_IMAGE, name)
-        return np.array(pixels, dtype=np.uint8).reshape(height, width, 4)[..., :3]
+        return self._pixels(name)[..., :3]
+
+    def _pixels(self, name):
+        height, width, data = self.driver.execute_script(READ_IMAGE, name)
+        return np.array(data, dtype=np.uint8).reshape(height, width, 4)
 
     def check_decoded(self):
         """The image shown is that which the API gives for the tokens shown."""
@@ -285,7 +290,6 @@ def test_of_many_changes_only_the_last_is_decoded(page):
 def test_everything_by_keyboard(page):
     before = page.tokens
     reached = []
-    page.find("#model-choice")  # hidden: there is one model
     for _ in range(20):
         page.press(Keys.TAB)
         reached.append(page.driver.switch_to.active_element.get_attribute("id"))
@@ -368,9 +372,9 @@ def test_an_image_that_is_dropped_or_pasted_is_taken(page, kind, photographs, im
     document.body.dispatchEvent(event);
     """
     page.driver.execute_script(script, kind, list(content))
-    page.wait_for(lambda: page.image("image").shape == photographs[3].shape)
     reply = page.client.post("/encode", content=content, headers={"Content-Type": "image/png"})
-    assert page.tokens == np.ravel(reply.json()["tokens"]).tolist()
+    page.wait_for(lambda: page.tokens == np.ravel(reply.json()["tokens"]).tolist())
+    assert page.image("image").shape == photographs[3].shape
     page.check_decoded()
 
 
@@ -387,6 +391,52 @@ def test_no_request_leaves_the_service(page):
         "/decode",
     }
     assert all(url.startswith((origin, f"blob:{origin}", "data:")) for url in urls)
+
+
+@pytest.fixture(scope="module")
+def locked(start_server, tiny_bundle, tmp_path_factory):
+    """A client, with its key, of a server of two models that asks for keys; and the key."""
+    models = tmp_path_factory.mktemp("models")
+    for name in ("first", "second"):
+        shutil.copytree(tiny_bundle, models / name / "1")
+    secret, entry = make_key("somebody", scopes=("use",))
+    server = start_server(models=models, api_keys=json.dumps([entry.model_dump()]))
+    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {secret}"}) as client:
+        yield client, secret
+
+
+def test_where_the_service_asks_for_a_key_so_does_the_page(driver, locked):
+    client, secret = locked
+    page = Page(driver, client)
+    page.driver.get(str(client.base_url))
+    page.wait_for(lambda: page.find("#key-form").is_displayed())
+    page.find("#key").send_keys("nonsense", Keys.ENTER)
+    page.wait_for(lambda: "none of this service's" in page.text("#error"))
+    page.find("#key").send_keys(secret, Keys.ENTER)
+    page.wait_for(lambda: page.tokens)
+    assert not page.find("#key-form").is_displayed()
+    assert not page.find("#error").is_displayed()
+    assert all("401" in message for message in page.errors())
+    # The key is kept as long as the tab is open.
+    page.open()
+    assert page.errors() == []
+
+
+def test_of_several_models_one_is_chosen(driver, locked):
+    client, secret = locked
+    page = Page(driver, client)
+    page.driver.get(str(client.base_url))
+    page.driver.execute_script("sessionStorage.setItem('kohonen-api-key', arguments[0])", secret)
+    page.open()
+    assert page.text("#model").split() == ["first", "second"]
+    page.requests()
+    page.find("#model").send_keys("second")
+    page.wait_for(lambda: "/decode?model=second" in "".join(url for _, url in page.requests()))
+    page.settle()
+    page.paint(1, page.another_token())
+    page.settle()
+    calls = [url for _, url in page.requests() if "/decode" in url]
+    assert calls == [str(client.base_url.join("/decode?model=second"))]
 
 
 @pytest.mark.parametrize("width", [360, 800, 1600])
