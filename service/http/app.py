@@ -9,7 +9,6 @@ from starlette.types import ASGIApp
 
 from kohonen_tokenizer import __version__
 
-from ..errors import SettingsError
 from .access import KeyMiddleware, allow_origins
 from .error_replies import add_error_handlers
 from .exchange import ExchangeMiddleware
@@ -20,11 +19,7 @@ from .service import Service
 
 
 def create_app(service: Service) -> ASGIApp:
-    """The ASGI app around `service`, which its lifespan starts and closes.
-
-    Raises:
-        SettingsError: traces are wanted, and what sends them is not installed.
-    """
+    """The ASGI app around `service`, which its lifespan starts and closes."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -57,11 +52,7 @@ def create_app(service: Service) -> ASGIApp:
 
 
 def _traced(app: ASGIApp, *, endpoint: str) -> ASGIApp:
-    try:
-        from .tracing import TracingMiddleware
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"setting otlp_endpoint needs {error.name}, which is not installed; "
-            "run: pip install 'kohonen-tokenizer[otel]'"
-        ) from None
+    # Here, for what it imports is an extra; Settings allow no endpoint without that.
+    from .tracing import TracingMiddleware
+
     return TracingMiddleware(app, endpoint=endpoint)

@@ -71,7 +71,11 @@ class ExchangeMiddleware:
                 StoppingError("the server stops now; send the request again"), scope, receive, send_with_id
             )
         except Exception:
-            logger.exception("request %s failed on a bug of the service", request_id)
+            logger.exception(
+                "request %s failed on a bug of the service",
+                request_id,
+                extra={"fields": {"request_id": request_id}},
+            )
             if status != CLIENT_LEFT:
                 raise  # half a reply is out: the server can only cut the connection
             await self._reply(

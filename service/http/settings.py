@@ -1,5 +1,6 @@
 """The service's settings: every name, bound and unit in one place."""
 
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -40,13 +41,27 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535, description="TCP port to listen on.")
     device: DeviceChoice = Field(
         default="auto",
-        description="Where the model runs. auto takes cuda where it works, else the CPU, and logs why; a device "
-        "that is named fails at start-up where it does not work, and never falls back.",
+        description="Where the model runs. auto takes cuda where it works, else the CPU, and logs why; a "
+        "device that is named fails at start-up where it does not work, and never falls back.",
     )
     backend: GraphFormat = Field(
         default="onnx",
         description="Which graphs of the bundle run: onnx by onnxruntime, or torchscript or torch_export by "
         "torch, which needs the extra torch and bundles that are trusted, for they can hold code.",
+    )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="Processes that serve the port together. Each takes a GPU of its own in turn, or its "
+        "share of the CPUs; one that dies or hangs is started again.",
+    )
+    worker_timeout_s: float = Field(
+        default=30.0,
+        gt=0.0,
+        le=3600.0,
+        description="Seconds without a sign of life after which one of several workers is killed and started "
+        "again.",
     )
     num_threads: int = Field(
         default=1,
@@ -79,8 +94,8 @@ class Settings(BaseSettings):
         default=0.0,
         ge=0.0,
         le=10_000.0,
-        description="Milliseconds that an idle model waits for a batch to fill; 0 starts at once. Batches grow "
-        "by themselves while the model is busy.",
+        description="Milliseconds that an idle model waits for a batch to fill; 0 starts at once. Batches "
+        "grow by themselves while the model is busy.",
     )
     max_queue_images: int = Field(
         default=4096,
@@ -93,8 +108,8 @@ class Settings(BaseSettings):
         default=30.0,
         gt=0.0,
         le=3600.0,
-        description="Seconds from a request's headers in which its result must be there, else it gets a 504. A "
-        "request may ask for fewer in the header X-Timeout-S.",
+        description="Seconds from a request's headers in which its result must be there, else it gets a 504. "
+        "A request may ask for fewer in the header X-Timeout-S.",
     )
     max_body_bytes: int = Field(
         default=32 * 1024**2,
@@ -107,8 +122,8 @@ class Settings(BaseSettings):
         default=512 * 1024**2,
         ge=1024,
         le=2**40,
-        description="Bytes of all bodies in memory at once; a request whose body would pass it gets a 429. At "
-        "least `max_body_bytes`.",
+        description="Bytes of all bodies in memory at once; a request whose body would pass it gets a 429. "
+        "At least `max_body_bytes`.",
     )
     body_timeout_s: int = Field(
         default=60,
@@ -183,8 +198,8 @@ class Settings(BaseSettings):
         default=None,
         pattern=r"^https?://[^/\s@]+(/\S*)?$",
         max_length=2048,
-        description="Where OpenTelemetry traces go by OTLP over HTTP, such as http://localhost:4318, to which "
-        "/v1/traces is added; unset, nothing is traced. Needs the extra otel.",
+        description="Where OpenTelemetry traces go by OTLP over HTTP, such as http://localhost:4318, to "
+        "which /v1/traces is added; unset, nothing is traced. Needs the extra otel.",
     )
     cors_origins: tuple[Origin, ...] = Field(
         default=(),
@@ -200,6 +215,19 @@ class Settings(BaseSettings):
         description="Keys of clients, as kohonen-tokenizer new-key makes them: objects of name, sha256 and "
         "scopes (use, admin). Without any, whoever reaches the service may use it, and nobody is its admin.",
     )
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _has_its_extra(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None:
+            try:
+                metadata.version("opentelemetry-exporter-otlp-proto-http")
+            except metadata.PackageNotFoundError as error:
+                raise ValueError(
+                    f"it needs {error.name}, which is not installed; "
+                    "run: pip install 'kohonen-tokenizer[otel]'"
+                ) from None
+        return endpoint
 
     @field_validator("api_keys")
     @classmethod
@@ -243,5 +271,5 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take the arguments alone: `settings_sources` puts the sources together and knows which gave what."""
+        """Take the arguments alone: `settings_sources` combines the sources and knows which gave what."""
         return (init_settings,)

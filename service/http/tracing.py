@@ -6,6 +6,7 @@ but not the calls on the hot path, which go past it.
 """
 
 import asyncio
+import threading
 from collections.abc import Iterable
 from http import HTTPMethod, HTTPStatus
 
@@ -20,6 +21,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kohonen_tokenizer import __version__
 
 from .stages import StageTime, recorded_stages
+
+# What the last spans get to leave, after all requests are over.
+_FLUSH_S = 2.0
 
 
 class TracingMiddleware:
@@ -87,8 +91,11 @@ class TracingMiddleware:
     def _flushing(self, send: Send) -> Send:
         async def send_after_flush(message: Message) -> None:
             if message["type"] == "lifespan.shutdown.complete":
-                # Before the server hears that all is over, for it ends the process then.
-                await asyncio.to_thread(self._provider.shutdown)
+                # Before the server hears that all is over, for it ends the process then. A daemon, for a
+                # collector that is not there must not hold up the end.
+                flush = threading.Thread(target=self._provider.shutdown, daemon=True)
+                flush.start()
+                await asyncio.to_thread(flush.join, _FLUSH_S)
             await send(message)
 
         return send_after_flush

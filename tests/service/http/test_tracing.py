@@ -1,16 +1,19 @@
 """Traces, as a collector gets them from a server process."""
 
-import socket
 import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from itertools import pairwise
 from types import SimpleNamespace
 
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from kohonen_tokenizer.service.errors import SettingsError
+from kohonen_tokenizer.service.http.settings_sources import read_settings
 
 GRIDS = {"tokens": [[[0, 1], [2, 3]]] * 3}
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -114,25 +117,18 @@ def test_what_clients_make_up_names_no_span(spans):
     assert "http.route" not in attributes(span)
 
 
-def run_python(code, *args):
-    command = [sys.executable, "-W", "error", "-c", code, *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+def test_without_the_extra_the_setting_is_refused(monkeypatch):
+    def find_none(name):
+        raise metadata.PackageNotFoundError(name)
 
-
-def test_without_the_extra_the_setting_ends_the_start_in_one_line(tiny_bundle):
-    code = (
-        "import sys\n"
-        "sys.modules['opentelemetry.exporter.otlp'] = None\n"
-        "from kohonen_tokenizer.cli import main\n"
-        "main(['serve', '--port', sys.argv[2], '--bundle', sys.argv[1], '--otlp-endpoint', 'http://localhost:4318'])\n"
+    monkeypatch.setattr("importlib.metadata.version", find_none)
+    with pytest.raises(SettingsError) as error:
+        read_settings({"bundle": "b", "otlp_endpoint": "http://localhost:4318"})
+    assert error.value.message == (
+        "setting otlp_endpoint (--otlp-endpoint) is 'http://localhost:4318': it needs "
+        "opentelemetry-exporter-otlp-proto-http, which is not installed; "
+        "run: pip install 'kohonen-tokenizer[otel]'"
     )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    done = run_python(code, tiny_bundle, port)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: setting otlp_endpoint needs opentelemetry.exporter.otlp")
-    assert line.endswith("; run: pip install 'kohonen-tokenizer[otel]'")
 
 
 def test_without_the_setting_nothing_of_the_extra_is_imported():
@@ -141,4 +137,5 @@ def test_without_the_setting_nothing_of_the_extra_is_imported():
         "import sys, kohonen_tokenizer.service.http.server\n"
         "print({'opentelemetry.sdk', 'opentelemetry.exporter'} & sys.modules.keys())"
     )
-    assert run_python(code).stdout == "set()\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
