@@ -23,10 +23,10 @@ export class MapView {
     }
   }
 
-  /** Take another map. */
-  build(map) {
+  /** Take another map; keys start at the code `cursor`. */
+  build(map, cursor) {
     this.map = map;
-    this.cursor = 0;
+    this.cursor = cursor;
     this.root.ariaRowCount = map.rows;
     this.root.ariaColCount = map.columns;
     const box = this.root.parentElement;

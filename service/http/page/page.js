@@ -228,7 +228,7 @@ async function openModel(chosen, isOneOfSeveral) {
   sliders.dx.max = Math.min(MAX_OFFSET, map.columns - 1);
   sliders.dy.max = Math.min(MAX_OFFSET, map.rows - 1);
   for (const slider of Object.values(sliders)) slider.min = -slider.max;
-  mapView.build(map);
+  mapView.build(map, brush);
   start([]);
   if (source) encodeLatest(source);
   else await encodeExample();

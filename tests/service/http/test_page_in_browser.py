@@ -296,20 +296,23 @@ def test_everything_by_keyboard(page):
         if reached[-1] == "map":
             break
     assert {"file", "example", "copy", "save", "load", "dx", "dy", "shuffled", "map"} <= set(reached)
-    # On the map: from its first code to the last, which becomes the brush.
+    # On the map: from the brush, in its middle, to its last code and on to another, which becomes the brush.
+    assert page.lit == near(6)
     page.press_with(Keys.CONTROL, Keys.END)
     assert page.find("#map").get_attribute("aria-activedescendant") == "code-11"
     page.press(Keys.ARROW_UP, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
     assert page.lit == page.bright == near(6)
+    page.press(Keys.ARROW_LEFT)
+    assert page.text("#code-distance") == "1.0"
     page.press(Keys.ENTER)
     assert page.text("#code-role") == "brush"
     # In the tokens: the second row's end, painted, then moved on the map, then taken back.
     page.driver.execute_script("document.querySelector('#tokens [tabindex=\"0\"]').focus()")
     page.press(Keys.ARROW_DOWN, Keys.END, " ")
-    assert page.tokens == [*before[:3], 6]
-    assert page.lit == near(6)
+    assert page.tokens == [*before[:3], 5]
+    assert page.lit == near(5)
     page.press_with(Keys.SHIFT, Keys.ARROW_UP)
-    assert page.tokens == [*before[:3], 2]
+    assert page.tokens == [*before[:3], 1]
     page.check_decoded()
     page.press_with(Keys.CONTROL, "z")
     page.press_with(Keys.CONTROL, "z")
