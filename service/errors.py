@@ -10,6 +10,7 @@
     ├── DeviceError                     500     device_unavailable        no silent fall-back to the CPU
     ├── SettingsError                   500     invalid_settings          an unknown name or a bad value
     ├── AddressError                    500     address_unavailable       the port is taken, or no such host
+    ├── WorkerError                     500     worker_failed             a worker process did not start
     ├── NotReadyError                   503     not_ready                 the model warms up, or fails
     ├── StoppingError                   503     stopping                  the server takes no more work
     ├── QueueFullError                  429     queue_full                too much work at once
@@ -34,10 +35,12 @@
         ├── PixelsError                 422     invalid_pixels            an array of the wrong type or shape
         ├── TokensError                 422     invalid_tokens            an array of the wrong type or shape
         ├── TokenRangeError             422     token_out_of_range        no such code in the codebook
+        ├── LoadError                   422     load_failed               a version that cannot be served
+        ├── LoadBusyError               409     load_in_progress          another version is being loaded
         └── ParameterError              422     invalid_parameter         a value outside its limits
 
-Bundle, device, settings and address errors end a start-up; they are the operator's to fix, never a client's
-answer.
+Bundle, device, settings, address and worker errors end a start-up; they are the operator's to fix, never a
+client's answer.
 `status` is the HTTP status and `code` the stable name that a client may compare; both belong to the class.
 A message is one line: the value, the limit and the fix.
 """
@@ -109,6 +112,12 @@ class AddressError(TokenizerError):
     """The service cannot listen on this host and port."""
 
     code = "address_unavailable"
+
+
+class WorkerError(TokenizerError):
+    """A worker process did not come up when the server started."""
+
+    code = "worker_failed"
 
 
 class NotReadyError(TokenizerError):
@@ -279,6 +288,20 @@ class TokenRangeError(InputError):
 
     status = 422
     code = "token_out_of_range"
+
+
+class LoadError(InputError):
+    """The version to load is not there, is no sound bundle, or fails its self-check; nothing has changed."""
+
+    status = 422
+    code = "load_failed"
+
+
+class LoadBusyError(InputError):
+    """One version is loaded at a time, and when every worker is up."""
+
+    status = 409
+    code = "load_in_progress"
 
 
 class ParameterError(InputError):

@@ -42,12 +42,18 @@ def serve(
         typer.echo(write_toml(settings, origins=origins), nl=False)
         return
     # Here, so that the other commands start without loading a web framework.
-    from .http.loading import load_models
     from .http.logs import configure_logging
-    from .http.server import run
 
     # Before the models, for loading them says which device it chose.
     configure_logging(settings.log_level, log_format=settings.log_format)
+    if settings.workers > 1:
+        from .http.supervisor import supervise
+
+        supervise(settings)
+        return
+    from .http.loading import load_models
+    from .http.server import run
+
     run(settings, models=load_models(settings))
 
 

@@ -19,13 +19,13 @@ class BodyThreads:
     into the batcher needs none, and a third of the time.
     """
 
-    def __init__(self, num_threads: int) -> None:
-        """Start the threads."""
+    def __init__(self, num_threads: int, *, name: str = "body") -> None:
+        """Start the threads, which are called `name` and a number."""
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._busy: set[int] = set()
         # Daemons, for work that does not end must not keep the process from ending.
         self._threads = [
-            threading.Thread(target=self._serve, args=(number,), name=f"body-{number}", daemon=True)
+            threading.Thread(target=self._serve, args=(number,), name=f"{name}-{number}", daemon=True)
             for number in range(num_threads)
         ]
         for thread in self._threads:

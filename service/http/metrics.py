@@ -1,4 +1,7 @@
-"""What the service counts and times, in Prometheus' format. One registry an app, so that apps do not mix."""
+"""What the service counts and times, in Prometheus' format.
+
+One registry an app, so that apps do not mix; or, of several workers, the sums over all of them.
+"""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -9,7 +12,6 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
-    Info,
     ProcessCollector,
     disable_created_metrics,
 )
@@ -17,6 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ..batching.batcher import Batcher
 from ..batching.work import Work
+from .shared_metrics import ProcessMetrics, SharedFiles
 
 Operation = Literal[
     "encode",
@@ -42,12 +45,28 @@ _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"
 class Metrics:
     """The counters, gauges and histograms of one app."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: SharedFiles | None = None) -> None:
+        """Make them, for this process alone or in the files that it shares with other workers."""
         # Or each counter had a twin with its time of birth. The library's switch is for the whole process.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self._model = Info("kohonen_model", "The model that is served.", ["model"], registry=self._registry)
+        self._shared = shared
+        self._process: ProcessMetrics | None = None
+        if shared is None:
+            ProcessCollector(registry=self._registry)
+        else:
+            shared.use()
+            self._process = ProcessMetrics(shared.worker)
+        self._batchers: dict[str, Batcher] = {}
+        self._count_pending: Callable[[], float] = lambda: 0.0
+        self._model = Gauge(
+            "kohonen_model_info",
+            "1 for the version of a model that takes requests, 0 for one that did.",
+            ["model", "version", "codebook_hash"],
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
+        self._models: dict[str, Gauge] = {}
         self._requests = Counter(
             "kohonen_requests_total",
             "Requests answered; status 499 is a client that left before the reply.",
@@ -93,6 +112,7 @@ class Metrics:
             "Images and token grids that wait for a model run.",
             ["model"],
             registry=self._registry,
+            multiprocess_mode="livesum",
         )
         self._errors = Counter(
             "kohonen_errors_total", "Errors answered, by code.", ["code"], registry=self._registry
@@ -107,6 +127,14 @@ class Metrics:
             "kohonen_pending_requests",
             "Requests in work, bodies under way included.",
             registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._workers = Gauge(
+            "kohonen_workers",
+            "Processes that serve, by whether all models of theirs ran in the last seconds.",
+            ["ready"],
+            registry=self._registry,
+            multiprocess_mode="livesum",
         )
         # A child costs more to find than to count with.
         self._request_counter = lru_cache(1024)(self._requests.labels)
@@ -115,8 +143,11 @@ class Metrics:
 
     def watch_model(self, model: str, *, version: str, codebook_hash: str, batcher: Batcher) -> None:
         """Show a model that is served from now on, and how much waits for it."""
-        self._model.labels(model).info({"version": version, "codebook_hash": codebook_hash})
-        self._queued.labels(model).set_function(lambda: batcher.num_queued)
+        if model in self._models:
+            self._models[model].set(0)
+        self._models[model] = self._model.labels(model, version, codebook_hash)
+        self._models[model].set(1)
+        self._batchers[model] = batcher
 
     def count_request(
         self, route: str, *, method: str, status: int, seconds: float, error_code: str | None
@@ -149,8 +180,18 @@ class Metrics:
 
     def watch_pending(self, count: Callable[[], float]) -> None:
         """Show what `count` says of the requests in work."""
-        self._pending.set_function(count)
+        self._count_pending = count
+
+    def refresh(self, *, is_ready: bool) -> None:
+        """Write what is true now and not counted: of several workers, each does so every second."""
+        for model, batcher in self._batchers.items():
+            self._queued.labels(model).set(batcher.num_queued)
+        self._pending.set(self._count_pending())
+        self._workers.labels("true").set(is_ready)
+        self._workers.labels("false").set(not is_ready)
+        if self._process is not None:
+            self._process.refresh()
 
     def expose(self) -> bytes:
-        """All values, as METRICS_MEDIA_TYPE."""
-        return generate_latest(self._registry)
+        """All values, as METRICS_MEDIA_TYPE; of several workers, their sums."""
+        return generate_latest(self._registry if self._shared is None else self._shared.sums())

@@ -172,9 +172,22 @@ class ModelCard(_Card):
 
 
 class Models(_Record):
-    """The models that this service runs."""
+    """The models that this service runs, and those that it could load."""
 
     models: list[ModelCard]
+    available: dict[str, list[str]] = Field(
+        description="By name, the versions there are now where the bundles are, lowest first."
+    )
+
+
+class Loaded(_Record):
+    """A version that is served from now on."""
+
+    model: str
+    version: str
+    previous_version: str | None = Field(description="What it took the place of; null for a new model.")
+    codebook_hash: str = Field(description="SHA-256 of its code vectors: equal hashes, equal tokens.")
+    seconds: list[float] = Field(description="What loading and checking took, for each worker.")
 
 
 class Health(_Record):

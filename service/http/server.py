@@ -1,68 +1,83 @@
-"""The server process: from settings to a listening service, and to its end."""
+"""The server in one process: from settings to a listening service, and to its end.
 
+An end loses nothing that a client has sent. New connections are kept out first; those that are there, and
+those that wait to be accepted, have a moment in which a request on its way arrives and gets its reply, and the
+close of the connection with it; then whatever is still in work gets the rest of the time to drain.
+"""
+
+import asyncio
 import gc
 import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
-from ..errors import AddressError
 from .app import create_app
-from .logs import configure_logging
+from .listener import BACKLOG, listen, refuse_new_connections
+from .loads import load_newest_on_hangup
 from .models import LoadedModel
 from .service import Service
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 2048
 # New objects between two searches for cycles; Python's own is 700.
 _GC_THRESHOLD = 20_000
+# In which handshakes that are under way end: more than a round trip.
+_HANDSHAKE_S = 0.1
+# In which a request that is on its way to us arrives, on a connection that is kept alive.
+_LINGER_S = 1.0
+
+Companion = Callable[["Server"], Coroutine[Any, Any, None]]
 
 
 def run(settings: Settings, *, models: Sequence[LoadedModel]) -> None:
     """Serve `models` until SIGTERM or SIGINT, then let requests in work finish, and return.
 
-    If some do not finish within the time to drain, this ends the process instead, with status 0.
+    SIGHUP loads the newest version of each model. If some requests do not finish within the time to drain,
+    this ends the process instead, with status 0.
 
     Raises:
         AddressError: the address cannot be listened on.
     """
     with listen(settings.host, settings.port) as listener:
-        configure_logging(settings.log_level, log_format=settings.log_format)
         service = Service(settings, models=models)
-        app = create_app(service)
-        server = _Server(
-            uvicorn.Config(
-                app,
-                lifespan="on",
-                ws="none",
-                log_config=None,
-                # ExchangeMiddleware writes the access log, with ids and times.
-                access_log=False,
-                server_header=False,
-                backlog=BACKLOG,
-                timeout_graceful_shutdown=settings.drain_timeout_s,
-            ),
+        log_models(models, where=settings.base_url)
+
+        serve_on(
+            listener,
             service=service,
+            companion=lambda _: load_newest_on_hangup(service.loads),
+            on_stop=lambda: refuse_new_connections(listener),
         )
-        for model in models:
-            logger.info(
-                "serving %s version %s (codebook %s, %s) at %s",
-                model.name,
-                model.version,
-                model.tokenizer.codebook.sha256[:12],
-                model.tokenizer.backend.description,
-                settings.base_url,
-            )
-        _spare_the_garbage_collector()
-        server.run(sockets=[listener])
-        logger.info("stopped")
+
+
+def serve_on(
+    listener: socket.socket,
+    *,
+    service: Service,
+    companion: Companion,
+    on_stop: Callable[[], None] | None = None,
+) -> None:
+    """Serve on `listener` until the server is stopped, and close it.
+
+    Args:
+        listener: the socket; other processes may accept from it too.
+        service: what is served.
+        companion: runs on the same event loop as long as the server does.
+        on_stop: is called when the stop begins.
+    """
+    server = Server(service, companion=companion, on_stop=on_stop)
+    _spare_the_garbage_collector()
+    server.run(sockets=[listener])
+    logger.info("stopped")
     if service.num_in_threads:
         # Work in a thread cannot be cancelled, and Python would wait for it, however long it takes. Whoever
         # asked for it was told already.
@@ -71,59 +86,67 @@ def run(settings: Settings, *, models: Sequence[LoadedModel]) -> None:
         os._exit(0)
 
 
-def _spare_the_garbage_collector() -> None:
-    """Have it look at young objects less often, and at those of the start never again.
-
-    Requests make objects by the hundred and few cycles: at the default, a quarter of the event loop's time goes to
-    the search for them.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD, 20, 50)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on `port` of `host`.
-
-    Raises:
-        AddressError: the port is taken, or no address of this machine has that name.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
-        )[0]
-        # Not socket.create_server, which leaves the protocol at 0: asyncio turns Nagle's algorithm off only
-        # where the protocol says TCP, and with it on, each reply on a kept connection waits 40 ms for an ACK.
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise _address_error(host, port, error) from None
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise _address_error(host, port, error) from None
-    return listener
+def log_models(models: Sequence[LoadedModel], *, where: str) -> None:
+    """Say in the log what is served, and how."""
+    for model in models:
+        logger.info(
+            "serving %s version %s (codebook %s, %s) at %s",
+            model.name,
+            model.version,
+            model.tokenizer.codebook.sha256[:12],
+            model.tokenizer.backend.description,
+            where,
+        )
 
 
-def _address_error(host: str, port: int, error: OSError) -> AddressError:
-    return AddressError(
-        f"cannot listen on host {host!r}, port {port}: {error.strerror}; "
-        "stop what uses the port, or choose another host or port"
-    )
+class Server(uvicorn.Server):
+    """uvicorn's server, which drains before it closes, and returns after a signal instead of dying of it."""
 
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, which tells the service when a signal stops it, and returns after that."""
-
-    def __init__(self, config: uvicorn.Config, *, service: Service) -> None:
-        super().__init__(config)
+    def __init__(self, service: Service, *, companion: Companion, on_stop: Callable[[], None] | None) -> None:
+        """See `serve_on`."""
+        super().__init__(
+            uvicorn.Config(
+                create_app(service),
+                lifespan="on",
+                ws="none",
+                log_config=None,
+                # ExchangeMiddleware writes the access log, with ids and times.
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+            )
+        )
+        self._on_stop = on_stop
         self._service = service
+        self._companion = companion
+
+    def stop(self) -> None:
+        """Begin to stop."""
+        self._service.stop()
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._service.stop()
         super().handle_exit(sig, frame)
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        companion = asyncio.create_task(self._companion(self))
+        companion.add_done_callback(_log_failure)
+        try:
+            await super().serve(sockets)
+        finally:
+            companion.cancel()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._on_stop is not None:
+            self._on_stop()
+        await asyncio.sleep(_HANDSHAKE_S)
+        linger_until = time.monotonic() + min(_LINGER_S, self._service.remaining_s / 2)
+        while self.server_state.connections and not self.force_exit and time.monotonic() < linger_until:
+            await asyncio.sleep(0.02)
+        # A float does as well where it is used.
+        self.config.timeout_graceful_shutdown = self._service.remaining_s  # type: ignore[assignment]
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -136,3 +159,19 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+def _log_failure(companion: "asyncio.Task[None]") -> None:
+    if not companion.cancelled() and (error := companion.exception()) is not None:
+        logger.error("what runs beside the server failed on a bug of the service", exc_info=error)
+
+
+def _spare_the_garbage_collector() -> None:
+    """Have it look at young objects less often, and at those of the start never again.
+
+    Requests make objects by the hundred and few cycles: at the default, a quarter of the event loop's time goes
+    to the search for them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, 20, 50)

@@ -68,9 +68,7 @@ class Service:
         self._stop_by = math.inf
         self._threads = BodyThreads(settings.num_body_threads or available_threads())
         self._load_thread = BodyThreads(1, name="load")
-        self.loads = ModelLoads(
-            settings, models=self.models, thread=self._load_thread, warm_up=self.warm_up
-        )
+        self.loads = ModelLoads(settings, models=self.models, thread=self._load_thread, warm_up=self.warm_up)
         self.loader: Loader = self.loads
         self._num_pending = 0
         self._num_pending_bytes = 0
@@ -191,6 +189,14 @@ class Service:
         """
         if self.is_stopping:
             raise StoppingError("the server stops; use another one")
+        self.require_alive()
+
+    def require_alive(self) -> None:
+        """Return if the warm-up is done and every model ran in the last seconds.
+
+        Raises:
+            NotReadyError: it is not, or it failed, or a model does not run any more.
+        """
         self.require_warm()
         for model in self.models:
             model.require_alive()

@@ -40,4 +40,5 @@ async def get_readiness(service: ServiceDep) -> Readiness:
 )
 async def get_metrics(service: ServiceDep) -> Response:
     """Expose what the service counts and times."""
+    service.metrics.refresh(is_ready=service.is_ready)
     return Response(service.metrics.expose(), media_type=METRICS_MEDIA_TYPE)

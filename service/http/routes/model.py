@@ -29,6 +29,7 @@ ModelDep = Annotated[ModelParameters, Depends(from_url(ModelParameters))]
 async def get_models(service: ServiceDep) -> Models:
     """List each model with its sizes, metrics, training data and hashes."""
     return Models(
+        available=await service.loads.available(),
         models=[
             ModelCard.model_validate(
                 {**dict(model.tokenizer.manifest), "name": model.name, "version": model.version}

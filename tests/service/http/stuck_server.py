@@ -1,7 +1,9 @@
-"""A server whose encoder works once, for the warm-up, and then never ends: a process for test_server.py."""
+"""A server whose encoder never comes back from a white image: a process for test_server.py."""
 
 import threading
 
+from kohonen_tokenizer.service.http.logs import configure_logging
+from kohonen_tokenizer.service.http.models import LoadedModel
 from kohonen_tokenizer.service.http.server import run
 from kohonen_tokenizer.service.http.settings_sources import read_settings
 from kohonen_tokenizer.service.runtime.bundle import load_bundle
@@ -10,21 +12,26 @@ from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
 
 
 class StuckBackend:
-    """Decodes as a backend does, and encodes as it does once."""
+    """Decodes as a backend does, and encodes as it does, but for white."""
+
+    description = "stuck"
+    num_parallel_runs = 1
+    max_batch_size = 64
 
     def __init__(self, backend):
         self.decode = backend.decode
         self._backend = backend
-        self._is_stuck = False
 
     def encode(self, pixels):
-        if self._is_stuck:
+        if pixels.min() == 255:
             threading.Event().wait()
-        self._is_stuck = True
         return self._backend.encode(pixels)
 
 
 settings = read_settings({})
+configure_logging(settings.log_level, log_format=settings.log_format)
 bundle = load_bundle(settings.bundle)
-backend = StuckBackend(OnnxBackend.load(bundle, device="cpu", num_threads=1))
-run(settings, tokenizer=Tokenizer(bundle, backend=backend))
+tokenizer = Tokenizer(
+    bundle, backend=StuckBackend(OnnxBackend.load(bundle, device="cpu", num_threads=1))
+)
+run(settings, models=[LoadedModel(name="tiny-colors", version="1", tokenizer=tokenizer)])

@@ -11,14 +11,15 @@ import pytest
 
 from kohonen_tokenizer.cli import main
 from kohonen_tokenizer.service.errors import AddressError, StoppingError
-from kohonen_tokenizer.service.http.server import listen
+from kohonen_tokenizer.service.http.listener import listen
+from kohonen_tokenizer.service.http.models import LoadedModel
 from kohonen_tokenizer.service.http.service import Service
 from kohonen_tokenizer.service.http.settings import Settings
 
 
 def test_one_line_tells_what_is_served_and_where(server, tokenizer):
     (line,) = [line for line in server.log.splitlines() if "serving" in line]
-    for part in ("tiny-colors", tokenizer.codebook.sha256[:12], "cpu", "threads", server.url):
+    for part in ("tiny-colors", tokenizer.codebook.sha256[:12], "CPUExecutionProvider", "1 thread a run", server.url):
         assert part in line
 
 
@@ -31,7 +32,7 @@ def test_probes_do_not_fill_the_log(server, client, wait_until):
 
 def begin_request(server, image_file) -> tuple[socket.socket, bytes]:
     """A connection with half a request on it, and the other half."""
-    content = image_file(np.zeros((8, 8, 3), dtype=np.uint8))
+    content = image_file(np.full((8, 8, 3), 255, dtype=np.uint8))
     lines = ("POST /encode HTTP/1.1", "Host: x", "Content-Type: image/png", f"Content-Length: {len(content)}")
     head = "\r\n".join((*lines, "", ""))
     address = urlsplit(server.url)
@@ -105,7 +106,8 @@ def test_ctrl_c_is_an_orderly_end_too(start_server, tiny_bundle):
 
 
 def test_a_service_that_was_told_to_stop_is_not_ready(tokenizer):
-    service = Service(Settings(bundle=Path("unused")), tokenizer=tokenizer)
+    model = LoadedModel(name="tiny", version="1", tokenizer=tokenizer)
+    service = Service(Settings(bundle=Path("unused")), models=[model])
     service.stop()
     with pytest.raises(StoppingError):
         service.require_ready()
@@ -134,14 +136,16 @@ def test_the_socket_lets_asyncio_turn_off_nagles_algorithm():
     [
         (["--bundle", "nowhere"], "nowhere: "),
         (["--bundle", "{bundle}", "--port", "{taken}"], "cannot listen on host '127.0.0.1', port {taken}: "),
-        (["--bundle", "{bundle}", "--port", "70000"], "setting port (KOHONEN_PORT) is 70000: "),
-        ([], "setting bundle (KOHONEN_BUNDLE): "),
+        (["--bundle", "{bundle}", "--port", "70000"], "setting port (--port) is '70000': "),
+        ([], "there is nothing to serve; give --bundle or set KOHONEN_BUNDLE"),
     ],
 )
 def test_a_start_that_fails_ends_in_one_line_and_status_2(
     tiny_bundle, capsys, monkeypatch, arguments, message
 ):
     monkeypatch.delenv("KOHONEN_BUNDLE", raising=False)
+    # It would last, with this test's stderr, through all tests that follow.
+    monkeypatch.setattr("kohonen_tokenizer.service.http.logs.configure_logging", lambda level, **_: None)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         values = {"bundle": tiny_bundle, "taken": listener.getsockname()[1]}
         with pytest.raises(SystemExit) as end:

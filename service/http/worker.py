@@ -1,0 +1,172 @@
+"""A worker: one of several processes that serve a port together, started and watched by the supervisor.
+
+Run as a module, with the file descriptor of its end of the control socket.
+"""
+
+import asyncio
+import itertools
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Coroutine
+from typing import Any, NoReturn
+
+from ..errors import LoadBusyError, LoadError, NotReadyError, TokenizerError
+from ..runtime.threads import share_cpus
+from .control import (
+    Beat,
+    Channel,
+    Failed,
+    LoadEnded,
+    LoadWanted,
+    Prepare,
+    Prepared,
+    Settle,
+    Start,
+    read_message,
+    write_message,
+)
+from .loading import load_models
+from .loads import LoadReport
+from .logs import configure_logging
+from .metrics import Metrics
+from .models import ServedModel
+from .server import Server, log_models, serve_on
+from .service import Service
+from .settings import Settings
+from .shared_metrics import SharedFiles
+
+logger = logging.getLogger(__name__)
+
+BEAT_INTERVAL_S = 1.0
+_CANNOT_START = 2
+
+
+def main() -> NoReturn:
+    """Serve until the supervisor sends SIGTERM, or is gone."""
+    # These are for the supervisor, and whoever sends them to every process means it alone.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    control = socket.socket(fileno=int(sys.argv[1]))
+    with control.makefile("rb") as lines:
+        start = read_message(lines.readline())
+    assert isinstance(start, Start)
+    try:
+        serve(start, control=control)
+    except TokenizerError as error:
+        control.sendall(write_message(Failed(error=str(error))))
+        sys.exit(_CANNOT_START)
+    sys.exit(0)
+
+
+def serve(start: Start, *, control: socket.socket) -> None:
+    """Serve as `start` says, in touch with the supervisor over `control`.
+
+    Raises:
+        TokenizerError: it cannot start.
+    """
+    settings = Settings.model_validate(start.settings)
+    configure_logging(settings.log_level, log_format=settings.log_format)
+    share_cpus(start.num_workers)
+    models = load_models(settings, versions=start.versions)
+    metrics = Metrics(SharedFiles(start.metrics_directory, worker=start.worker))
+    service = Service(settings, models=models, metrics=metrics)
+    link = SupervisorLink(service, control=control)
+    service.loader = link
+    log_models(models, where=f"{settings.base_url} as worker {start.worker}")
+    with socket.socket(fileno=start.listener) as listener:
+        serve_on(listener, service=service, companion=link.run)
+
+
+class SupervisorLink:
+    """A worker's line to the supervisor: signs of life go up, loads come down."""
+
+    def __init__(self, service: Service, *, control: socket.socket) -> None:
+        self._service = service
+        self._control = control
+        self._channel: Channel | None = None
+        self._tickets = itertools.count()
+        self._wanted: dict[int, asyncio.Future[LoadEnded]] = {}
+        self._prepared: dict[int, ServedModel] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, server: Server) -> None:
+        """Beat, and do what the supervisor says; stop `server` when the supervisor is gone."""
+        self._channel = channel = await Channel.open(self._control)
+        self._spawn(self._beat(server, channel))
+        while (message := await channel.receive()) is not None:
+            match message:
+                case Prepare():
+                    self._spawn(self._prepare(message, channel))
+                case Settle():
+                    await self._settle(message)
+                case LoadEnded():
+                    self._wanted[message.ticket].set_result(message)
+        logger.warning("the supervisor is gone: this worker stops")
+        server.stop()
+
+    async def load(self, name: str, *, version: str | None) -> LoadReport:
+        """Have the supervisor load it on every worker: see `Loader.load`."""
+        if self._channel is None:
+            raise LoadBusyError("this worker starts up; try again in a second")
+        ticket = next(self._tickets)
+        future = self._wanted[ticket] = asyncio.get_running_loop().create_future()
+        try:
+            self._channel.send(LoadWanted(ticket=ticket, name=name, version=version))
+            ended = await future
+        finally:
+            del self._wanted[ticket]
+        if ended.report is None:
+            kind = LoadBusyError if ended.error_code == LoadBusyError.code else LoadError
+            raise kind(ended.error)
+        return LoadReport(**ended.report)
+
+    async def _beat(self, server: Server, channel: Channel) -> None:
+        while not self._service.is_broken:
+            self._service.metrics.refresh(is_ready=self._service.is_ready)
+            try:
+                self._service.require_alive()
+            except NotReadyError:
+                channel.send(Beat(is_alive=False))
+            else:
+                channel.send(Beat(is_alive=True))
+            await asyncio.sleep(BEAT_INTERVAL_S)
+        channel.send(Failed(error="the model failed its warm-up; see the log"))
+        server.stop()
+
+    async def _prepare(self, message: Prepare, channel: Channel) -> None:
+        started = time.monotonic()
+        try:
+            model = await self._service.loads.prepare(message.name, version=message.version)
+        except LoadError as error:
+            channel.send(Prepared(ticket=message.ticket, error=str(error)))
+            return
+        self._prepared[message.ticket] = model
+        channel.send(
+            Prepared(
+                ticket=message.ticket,
+                seconds=round(time.monotonic() - started, 3),
+                codebook_hash=model.tokenizer.codebook.sha256,
+            )
+        )
+
+    async def _settle(self, message: Settle) -> None:
+        model = self._prepared.pop(message.ticket, None)
+        if model is None:
+            return  # what failed here is called off everywhere
+        if message.is_served:
+            self._service.models.put(model)
+        else:
+            await asyncio.to_thread(model.close)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        # The loop itself keeps no task alive.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+if __name__ == "__main__":
+    main()
