@@ -35,8 +35,8 @@ class Machine:
     usable_cpus: int
     """By affinity and the cgroup's quota; what the model gets by default."""
     all_cpus: int
-    memory_bytes: int
-    """By the cgroup's limit where there is one."""
+    memory_bytes: int | None
+    """By the cgroup's limit where there is one; None where the system does not say."""
     gpus: list[str]
 
 
@@ -106,10 +106,6 @@ def diagnose(*, backend: GraphFormat, bundle: Path | None = None, device: Device
 
 
 def _look_at_machine() -> Machine:
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    # There may be no cgroup, or one without a limit, which reads "max".
-    with contextlib.suppress(OSError, ValueError):
-        memory_bytes = min(memory_bytes, int(_CGROUP_MEMORY_MAX.read_text()))
     try:
         gpus = [f"{gpu.name}, {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in list_gpus()]
     except DeviceError:
@@ -119,9 +115,19 @@ def _look_at_machine() -> Machine:
         platform=platform.platform(),
         usable_cpus=available_threads(),
         all_cpus=os.cpu_count() or 1,
-        memory_bytes=memory_bytes,
+        memory_bytes=_memory_bytes(),
         gpus=gpus,
     )
+
+
+def _memory_bytes() -> int | None:
+    if not hasattr(os, "sysconf"):
+        return None
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # There may be no cgroup, or one without a limit, which reads "max".
+    with contextlib.suppress(OSError, ValueError):
+        memory_bytes = min(memory_bytes, int(_CGROUP_MEMORY_MAX.read_text()))
+    return memory_bytes
 
 
 def _try_device(device: Device, *, backend: GraphFormat) -> Finding:

@@ -50,7 +50,8 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     yield f"python     {machine.python}"
     yield f"platform   {machine.platform}"
     yield f"CPUs       {machine.usable_cpus} usable, {machine.all_cpus} in the machine"
-    yield f"memory     {machine.memory_bytes / 2**30:.1f} GiB"
+    memory = "unknown" if machine.memory_bytes is None else f"{machine.memory_bytes / 2**30:.1f} GiB"
+    yield f"memory     {memory}"
     for gpu in machine.gpus or ["none"]:
         yield f"GPU        {gpu}"
     for package in diagnosis.packages:

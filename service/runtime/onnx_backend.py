@@ -36,8 +36,8 @@ class OnnxBackend(GraphBackend):
             bundle: a verified bundle, read for the format "onnx".
             device: "cpu", "cuda" or "tensorrt".
             num_threads: threads of one operator on the CPU; by default as many as this process may use.
-            cuda_graphs: on the device "cuda", capture a graph for each bucket; without, each run launches every
-                kernel anew, which is to compare with.
+            cuda_graphs: capture a graph for each bucket on the device "cuda"; without, a run launches every
+                kernel anew: to compare with.
 
         Raises:
             DeviceError: the device is unknown or does not work here; nothing else takes its place.

@@ -55,8 +55,8 @@ class Tokenizer:
 
         Args:
             path: the bundle.
-            device: "cpu", "cuda" or "tensorrt": no other device takes its place if it does not work. "auto" is
-                cuda where it works and the CPU elsewhere.
+            device: "cpu", "cuda" or "tensorrt": no other device takes its place if it does not work. "auto"
+                is cuda where it works and the CPU elsewhere.
             num_threads: threads of one operator on the CPU; by default as many as this process may use.
             backend: which of the bundle's graphs run: "onnx", or "torchscript" or "torch_export", for which
                 torch must be installed and the bundle be trusted, as they can hold code.

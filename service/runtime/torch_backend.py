@@ -40,8 +40,8 @@ def check_device(device: Device) -> None:
             f"is built for CUDA {built} and finds no GPU" if built else "is built without CUDA"
         )
         raise DeviceError(
-            f'device "cuda" does not work here: {reason}; install the driver of an NVIDIA GPU and a torch with '
-            'CUDA, or use device "cpu"'
+            f'device "cuda" does not work here: {reason}; install the driver of an NVIDIA GPU and a torch '
+            'with CUDA, or use device "cpu"'
         )
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,11 @@ def test_memory_is_bounded_by_the_cgroup(
     assert facts(doctor()[1])["memory"] == without
     limit.write_text(f"{2**29}\n")
     assert facts(doctor()[1])["memory"] == ["0.5 GiB"]
+
+
+def test_memory_may_be_unknown(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sysconf")
+    assert facts(doctor()[1])["memory"] == ["unknown"]
 
 
 def test_without_torch_its_backends_name_the_extra(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,10 @@ FORMATS = ["torchscript", "torch_export"]
 
 
 @pytest.fixture(autouse=True)
-def keep_threads() -> Any:
-    """Give torch its number of threads back, which is one for the whole process."""
+def one_thread() -> Any:
+    """One thread of torch a run, and then what it had before: the number is the whole process's."""
     num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(num_threads)
 
@@ -35,12 +36,12 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 
 @pytest.fixture(scope="module")
 def loaded(bundle: Bundle) -> Backend:
-    return load_backend(bundle, device="cpu", num_threads=2)
+    return load_backend(bundle, device="cpu", num_threads=1)
 
 
 @pytest.fixture(scope="module")
 def by_onnx() -> Backend:
-    return load_backend(load_bundle(SHIPPED), device="cpu", num_threads=2)
+    return load_backend(load_bundle(SHIPPED), device="cpu", num_threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +82,14 @@ def test_it_takes_arrays_that_it_may_not_write_to(loaded: Backend, images: np.nd
 
 
 def test_it_says_what_it_is(bundle: Bundle, loaded: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = f"torch {torch.__version__}, {bundle.graph_format} on the CPU, 2 threads a run"
-    assert loaded.description == expected
+    engine = f"torch {torch.__version__}, {bundle.graph_format} on the CPU"
+    assert loaded.description == f"{engine}, 1 thread a run"
     assert loaded.max_batch_size == 64
-    monkeypatch.setattr(backend, "available_threads", lambda: 3)
-    one = TorchBackend.load(bundle, num_threads=1)
-    assert one.num_parallel_runs == 3
-    assert torch.get_num_threads() == 1
+    monkeypatch.setattr(backend, "available_threads", lambda: 5)
+    of_two = TorchBackend.load(bundle, num_threads=2)
+    assert of_two.description == f"{engine}, 2 threads a run"
+    assert of_two.num_parallel_runs == 2
+    assert torch.get_num_threads() == 2
 
 
 def test_batches_of_fixed_sizes_give_the_same(bundle: Bundle, loaded: Backend, images: np.ndarray) -> None:
