@@ -41,7 +41,7 @@ def allow_origins(app: ASGIApp, *, origins: tuple[str, ...]) -> ASGIApp:
         allow_origins=origins,
         allow_methods=("GET", "POST"),
         allow_headers=("*",),
-        expose_headers=("X-Request-Id", "X-Model", "X-Codebook-Hash", "Retry-After"),
+        expose_headers=("X-Request-Id", "X-Model", "X-Model-Version", "X-Codebook-Hash", "Retry-After"),
     )
 
 

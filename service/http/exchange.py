@@ -23,7 +23,7 @@ _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _REQUEST_ID_NAME = REQUEST_ID_HEADER.lower().encode()
 # As nginx logs it: there is no status for a reply that nobody waits for.
 CLIENT_LEFT = 499
-_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
 
 class ExchangeMiddleware:
@@ -96,7 +96,8 @@ class ExchangeMiddleware:
     async def _reply(self, error: TokenizerError, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope["state"]
         state["error_code"] = error.code
-        await error_response(error, request_id=state["request_id"])(scope, receive, send)
+        reply = error_response(error, path=scope["path"], request_id=state["request_id"])
+        await reply(scope, receive, send)
 
     def _account(
         self,
@@ -127,12 +128,16 @@ class ExchangeMiddleware:
             "method": method[:20],
             "path": path,
             "status": status,
-            "error_code": error_code,
             "seconds": round(seconds, 6),
             "client": client,
-            "model": _header(reply_headers, b"x-model"),
-            "api_key": state.get("api_key"),
         }
+        if error_code is not None:
+            fields["error_code"] = error_code
+        if "api_key" in state:
+            fields["api_key"] = state["api_key"]
+        for name, value in reply_headers:
+            if name == b"x-model":
+                fields["model"] = value.decode()
         logger.log(
             level,
             "%s %s %s %d%s %.1f ms id=%s",
@@ -143,7 +148,7 @@ class ExchangeMiddleware:
             f" {error_code}" if error_code else "",
             seconds * 1000,
             state["request_id"],
-            extra={"fields": {name: value for name, value in fields.items() if value is not None}},
+            extra={"fields": fields},
         )
 
 
@@ -153,7 +158,3 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
             return value.decode()
     # No secret, hence without the system call that a UUID makes.
     return f"{random.getrandbits(128):032x}"
-
-
-def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str | None:
-    return next((value.decode("latin-1") for name, value in headers if name == wanted), None)

@@ -35,9 +35,14 @@ def bearer(keys, name):
     return {"Authorization": f"Bearer {keys[name][0]}"}
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
+@pytest.mark.parametrize("path", ["/", "/page/page.js", "/healthz", "/readyz"])
 def test_probes_and_the_page_need_no_key(locked, path):
     assert locked.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready"])
+def test_nor_do_the_probes_of_the_inference_protocol(locked, path):
+    assert locked.get(path).status_code != 401
 
 
 @pytest.mark.parametrize(
