@@ -40,10 +40,7 @@ async def read_body(
 
     Raises:
         MediaTypeError: of another type, or compressed.
-        BodyTooLargeError: over `max_bytes`, by its Content-Length or by the bytes that came so far.
-        BodyTimeoutError: not complete after the time that a body may take.
-        QueueFullError: there is no memory for it beside the bodies of others.
-        MalformedBodyError: empty.
+        TokenizerError: as `read_content` has it.
     """
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
@@ -54,6 +51,19 @@ async def read_body(
         raise MediaTypeError(
             f"Content-Type {media_type[:100]!r} is not read here; send one of {', '.join(media_types)}"
         )
+    content = await read_content(request, max_bytes=max_bytes, service=service, place=place)
+    return Body(media_type=media_type, content_type=content_type, content=content)
+
+
+async def read_content(request: Request, *, max_bytes: int, service: Service, place: Place) -> bytes:
+    """The bytes of the body of `request`, of any type, as they came; they count for `place`.
+
+    Raises:
+        BodyTooLargeError: over `max_bytes`, by its Content-Length or by the bytes that came so far.
+        BodyTimeoutError: not complete after the time that a body may take.
+        QueueFullError: there is no memory for it beside the bodies of others.
+        MalformedBodyError: empty.
+    """
     _check_size(int(request.headers.get("content-length", "0")), max_bytes=max_bytes)
     timeout_s = service.settings.body_timeout_s
     chunks = []
@@ -71,8 +81,8 @@ async def read_body(
             "send it faster, or send less in a request"
         ) from None
     if not num_bytes:
-        raise MalformedBodyError(f"the body is empty; send {media_type}")
-    return Body(media_type=media_type, content_type=content_type, content=b"".join(chunks))
+        raise MalformedBodyError("the body is empty; send what this call takes")
+    return b"".join(chunks)
 
 
 def check_count(count: int, *, what: str, max_images: int) -> None:

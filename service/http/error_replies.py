@@ -1,4 +1,7 @@
-"""Every error as one shape of JSON: {"error": {"code", "message", "request_id"}}."""
+"""Every error as one shape of JSON: {"error": {"code", "message", "request_id"}}.
+
+Below /v2 it is that of the Open Inference Protocol, {"error": message}, with the code in a header.
+"""
 
 import math
 from collections import defaultdict
@@ -41,7 +44,7 @@ def add_error_handlers(app: FastAPI, *, routers: Iterable[APIRouter]) -> None:
 
     async def method_not_allowed(request: Request, _: Exception) -> Response:
         # Of all routes of this path; the router knows of the first one only.
-        allowed = ", ".join(sorted(methods[request.url.path]))
+        allowed = ", ".join(sorted(methods[request.scope["route"].path]))
         error = MethodNotAllowedError(
             f"{request.method[:20]} is not for {request.url.path[:100]!r}; use {allowed}"
         )
@@ -54,10 +57,14 @@ def add_error_handlers(app: FastAPI, *, routers: Iterable[APIRouter]) -> None:
     app.add_exception_handler(HTTPStatus.METHOD_NOT_ALLOWED, method_not_allowed)
 
 
-def error_response(error: TokenizerError, *, request_id: str) -> Response:
-    """The reply that tells a client about `error`."""
-    detail = {"code": error.code, "message": error.message, "request_id": request_id}
-    reply = Response(orjson.dumps({"error": detail}), status_code=error.status, media_type=JSON)
+def error_response(error: TokenizerError, *, path: str, request_id: str) -> Response:
+    """The reply that tells a client about `error`, which met its request for `path`."""
+    if path == "/v2" or path.startswith("/v2/"):
+        reply = Response(orjson.dumps({"error": error.message}), status_code=error.status, media_type=JSON)
+        reply.headers["X-Error-Code"] = error.code
+    else:
+        detail = {"code": error.code, "message": error.message, "request_id": request_id}
+        reply = Response(orjson.dumps({"error": detail}), status_code=error.status, media_type=JSON)
     if isinstance(error, QueueFullError):
         reply.headers["Retry-After"] = str(max(RETRY_AFTER_S, math.ceil(error.retry_after_s)))
     if isinstance(error, NotReadyError | StoppingError):
@@ -76,7 +83,7 @@ def error_reply(request: Request, error: TokenizerError) -> Response:
         # Only an operator can do something about a bundle or a device: to a client this is a bug.
         raise RuntimeError("an operator's error reached a request") from error
     request.state.error_code = error.code
-    return error_response(error, request_id=request.state.request_id)
+    return error_response(error, path=request.url.path, request_id=request.state.request_id)
 
 
 async def _tokenizer_error(request: Request, error: Exception) -> Response:

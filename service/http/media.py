@@ -15,6 +15,7 @@ JSON = "application/json"
 NPY = "application/x-npy"
 SAFETENSORS = "application/x-safetensors"
 TEXT = "text/plain"
+OCTETS = "application/octet-stream"
 MULTIPART = "multipart/form-data"
 
 IMAGES = (JPEG, PNG, WEBP)

@@ -48,11 +48,14 @@ NEGOTIATED = ("Vary", *IDENTITY)
 
 _HEADERS = {
     "Cache-Control": "A cache must ask with `If-None-Match` before it uses what it has.",
+    "Content-Encoding": "`gzip` or `deflate`, where `Accept-Encoding` names it.",
     "ETag": "Changes when the picture may have changed.",
+    "Inference-Header-Content-Length": "Bytes of the JSON, where binary data stand behind it.",
     "Retry-After": "Seconds to wait before the same request may succeed.",
-    "Vary": "`Accept`: a cache must keep one reply for each.",
+    "Vary": "Which header of the request chose this form: a cache must keep one reply for each.",
     "WWW-Authenticate": "How to send a key.",
     "X-Codebook-Hash": "SHA-256 of the code vectors: equal hashes, equal tokens.",
+    "X-Error-Code": "The stable name of the error, to be compared by programs.",
     "X-Model": "Name of the model that answered.",
     "X-Model-Version": "Which version of it: another may have another codebook.",
     "X-Request-Id": "The id of this request in the server's log.",
