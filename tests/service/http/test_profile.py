@@ -1,11 +1,19 @@
 """Profiles: every thread's stack, in the formats that tools read."""
 
+import asyncio
 import threading
 from collections import Counter
 
 import pytest
 
-from kohonen_tokenizer.service.http.profile import SAMPLES_PER_S, sample_stacks, to_collapsed, to_speedscope
+from kohonen_tokenizer.service.errors import QueueFullError
+from kohonen_tokenizer.service.http.profile import (
+    SAMPLES_PER_S,
+    Profiler,
+    sample_stacks,
+    to_collapsed,
+    to_speedscope,
+)
 
 STACKS = Counter(
     {("loop", "run (a.py:1)", "step (a.py:9)"): 3, ("loop", "run (a.py:1)"): 1, ("body", "run (a.py:1)"): 2}
@@ -45,6 +53,23 @@ def test_other_threads_are_met_and_the_sampler_is_not(waiting_thread):
     assert names.index("Thread.run") < where < names.index("Event.wait")
     assert "http/test_profile.py:" in stack[where + 1]
     assert not [stack for stack in counts if stack[0] == threading.current_thread().name]
+
+
+def test_one_profile_is_taken_at_a_time():
+    profiler = Profiler()
+    is_over = threading.Event()
+
+    async def take_two():
+        first = asyncio.create_task(profiler.profile(60.0, is_over=is_over.is_set))
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFullError, match="a profile is being taken") as error:
+            await profiler.profile(3.0, is_over=is_over.is_set)
+        assert error.value.retry_after_s == 3.0
+        is_over.set()
+        await first
+        await profiler.profile(60.0, is_over=is_over.is_set)
+
+    asyncio.run(take_two())
 
 
 def test_collapsed_stacks_are_a_line_each():
