@@ -112,7 +112,8 @@ class Batcher:
                 self._check_room(len(rows), deadline=work.deadline)
             work.rows = rows
             self._lanes[operation].append(work, urgent=urgent)
-            self._changed.notify()
+            # As many runners as there is work for: they share it.
+            self._changed.notify(len(rows))
 
     def cancel(self, operation: str, work: Work) -> None:
         """Take `work` out of the queue, for nobody waits for it; it is not delivered."""

@@ -76,12 +76,12 @@ class Lane:
         while self._queue and max_rows > 0:
             work = self._queue[0]
             assert work.rows is not None
-            if not work.is_over and work.deadline < now:
-                late.append(work)
-                self.forget(work)
-                continue
             if work.num_taken == len(work.rows):
                 self._queue.popleft()
+                continue
+            if work.deadline < now:
+                late.append(work)
+                self.forget(work)
                 continue
             if work.num_taken == 0:
                 work.queue_s, work.since = now - work.since, now
