@@ -125,7 +125,7 @@ class ExchangeMiddleware:
         path = scope["raw_path"].decode("latin-1")[:200]
         fields = {
             "request_id": state["request_id"],
-            "method": method[:20],
+            "method": method,
             "path": path,
             "status": status,
             "seconds": round(seconds, 6),
@@ -142,7 +142,7 @@ class ExchangeMiddleware:
             level,
             "%s %s %s %d%s %.1f ms id=%s",
             client,
-            method[:20],
+            method,
             path,
             status,
             f" {error_code}" if error_code else "",

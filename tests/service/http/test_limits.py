@@ -14,6 +14,8 @@ from starlette.datastructures import QueryParams
 from kohonen_tokenizer.service.runtime.bundle import load_bundle
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
 
+from .rigged_backend import RiggedBackend
+
 PNG = {"Content-Type": "image/png"}
 NPY = {"Content-Type": "application/x-npy"}
 MAX_BODY_BYTES = 20_000
@@ -166,7 +168,7 @@ def test_a_body_that_drips_is_cut_off_and_gives_its_place_back(strict_client, me
     assert metric(strict_client, "kohonen_pending_requests") == 0
 
 
-class GatedBackend:
+class GatedBackend(RiggedBackend):
     """Encodes as the tiny model does, but each call waits until the gate is open."""
 
     def __init__(self, tiny_model):

@@ -7,12 +7,17 @@ from kohonen_tokenizer.service.runtime.bundle import load_bundle
 from kohonen_tokenizer.service.runtime.images import decode_image
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
 
+from .rigged_backend import RiggedBackend
+
 
 def test_the_card_of_the_model(client, tokenizer):
+    headers = client.get("/codebook").headers
     assert client.get("/models").json() == {
+        "available": {"tiny-colors": [headers["x-model-version"]]},
         "models": [
             {
                 "name": "tiny-colors",
+                "version": headers["x-model-version"],
                 "description": "Twelve colors on a map of 3 x 4.",
                 "license": "MIT",
                 "image": {"height": 8, "width": 8, "channels": 3},
@@ -30,7 +35,7 @@ def test_the_card_of_the_model(client, tokenizer):
                 "training_data": {"name": "none", "num_images": 1, "license": "MIT"},
                 "checkpoint": {"sha256": "0" * 64, "step": 0},
             }
-        ]
+        ],
     }
 
 
@@ -79,7 +84,7 @@ def test_another_decoder_has_another_etag(client, serve_in_thread, make_bundle, 
         assert other.get("/map.png").headers["etag"] != client.get("/map.png").headers["etag"]
 
 
-class CountingBackend:
+class CountingBackend(RiggedBackend):
     """Works as the tiny model does and counts its runs."""
 
     def __init__(self, tiny_model):
@@ -99,7 +104,9 @@ def test_neither_the_map_nor_the_documentation_runs_the_model(
     serve_in_thread, tiny_bundle, tiny_model, wait_until
 ):
     backend = CountingBackend(tiny_model)
-    with serve_in_thread(Tokenizer(load_bundle(tiny_bundle), backend=backend)) as client:
+    # Without a canary meanwhile.
+    patience = {"canary_interval_s": 3600, "canary_timeout_s": 3600}
+    with serve_in_thread(Tokenizer(load_bundle(tiny_bundle), backend=backend), **patience) as client:
         wait_until(lambda: client.get("/readyz").status_code == 200)
         num_runs = backend.num_runs
         assert num_runs > 0
