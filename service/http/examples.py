@@ -35,8 +35,8 @@ class Example:
         return self.shell.replace("{url}", base_url)
 
 
-def make_examples(tokenizer: Tokenizer) -> list[Example]:
-    """An example of each documented call of `tokenizer`'s service."""
+def make_examples(tokenizer: Tokenizer, *, name: str) -> list[Example]:
+    """An example of each documented call of a service where `tokenizer` is the model `name`."""
     latent_height, latent_width = tokenizer.level.latent_grid
     codebook_size = tokenizer.level.codebook_size
     grid = np.arange(latent_height * latent_width) % codebook_size
@@ -85,6 +85,7 @@ def make_examples(tokenizer: Tokenizer) -> list[Example]:
             },
         ),
         *_map_examples(tokens[0].tolist(), num_axes=len(tokenizer.level.map_shape), encode_map=encode_map),
+        *_protocol_examples(tokens.tolist(), name=name),
         *(
             Example(method="get", path=path, shell=f"curl -s {{url}}{path}")
             for path in ("/codebook", "/models", "/healthz", "/readyz", "/metrics")
@@ -95,7 +96,45 @@ def make_examples(tokenizer: Tokenizer) -> list[Example]:
             shell="curl -s -X POST -H \"Authorization: Bearer $ADMIN_KEY\" '{url}/profile?seconds=5'",
             parameters={"seconds": 5.0},
         ),
+        Example(
+            method="post",
+            path="/models/{name}/load",
+            shell=f'curl -s -X POST -H "Authorization: Bearer $ADMIN_KEY" {{url}}/models/{name}/load',
+            parameters={"name": name},
+            bodies={"the highest version": {}, "a version by its name": {"version": "2"}},
+        ),
         Example(method="get", path="/map.png", shell="curl -s -o map.png {url}/map.png"),
+    ]
+
+
+def _protocol_examples(grids: list[list[list[int]]], *, name: str) -> list[Example]:
+    """An example of each call of the Open Inference Protocol."""
+    decoder = f"{name}-decoder"
+    tokens = {"name": "tokens", "datatype": "INT32", "shape": np.shape(grids), "data": grids}
+    request = {"inputs": [tokens]}
+    body = json.dumps(request, separators=(",", ":"))
+    post = f"curl -s -d '{body}' {{url}}"
+    return [
+        *(
+            Example(method="get", path=path, shell=f"curl -s {{url}}{path}")
+            for path in ("/v2", "/v2/health/live", "/v2/health/ready")
+        ),
+        *(
+            Example(
+                method="get",
+                path=path,
+                shell=f"curl -s {{url}}{path.format(name=decoder)}",
+                parameters={"name": decoder},
+            )
+            for path in ("/v2/models/{name}", "/v2/models/{name}/ready")
+        ),
+        Example(
+            method="post",
+            path="/v2/models/{name}/infer",
+            shell=f"{post}/v2/models/{decoder}/infer",
+            parameters={"name": decoder},
+            bodies={"tokens to pixels": request},
+        ),
     ]
 
 

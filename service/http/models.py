@@ -123,7 +123,7 @@ class ServedModel:
         """
         check_model(self.tokenizer)
         self.map_png = encode_png(self.tokenizer.map_image())
-        self.examples = make_examples(self.tokenizer)
+        self.examples = make_examples(self.tokenizer, name=self.name)
 
     async def try_canary(self) -> None:
         """Run one image and one grid through the batcher, unless either ran lately all the same.

@@ -203,22 +203,21 @@ def use(models: Models, name: str, *, version: str | None, settings: Settings) -
         ModelNotFoundError: there is none of this name and version.
         NotReadyError: none is there yet.
     """
-    served_models = protocol_models(models, settings=settings)
-    if not served_models:
+    kinds = {served.name + kind.suffix: (served.name, kind) for served in models for kind in _KINDS}
+    if not kinds:
         raise NotReadyError("the model warms up; try again in a second")
-    for model in served_models:
-        if model.name == name:
-            break
-    else:
-        names = ", ".join(model.name for model in served_models[:10])
-        raise ModelNotFoundError(f"there is no model {name[:50]!r} here; ask for one of {names}")
-    if version not in (None, model.served.version):
+    if name not in kinds:
         raise ModelNotFoundError(
-            f"model {name} is served in version {model.served.version}, not {str(version)[:50]!r}; ask for "
-            "that one, or for none"
+            f"there is no model {name[:50]!r} here; ask for one of {', '.join(list(kinds)[:10])}"
         )
-    with models.use(model.served.name):
-        yield model
+    bundle, kind = kinds[name]
+    with models.use(bundle) as served:
+        if version not in (None, served.version):
+            raise ModelNotFoundError(
+                f"model {name} is served in version {served.version}, not {str(version)[:50]!r}; ask for "
+                "that one, or for none"
+            )
+        yield kind(served, settings=settings)
 
 
 def outputs_of(result: Rows, *, requested: Sequence[tuple[TensorSpec, bool]]) -> list[Output]:

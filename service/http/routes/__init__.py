@@ -3,10 +3,12 @@
 from fastapi import APIRouter
 
 from . import (
+    admin,
     decode,
     docs,
     encode,
     health,
+    kserve,
     map_moves,
     model,
     neighbor_table,
@@ -24,7 +26,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     soft_targets.router,
     map_moves.router,
     model.router,
+    admin.router,
     health.router,
+    kserve.router,
     profile.router,
     docs.router,
     page.router,
