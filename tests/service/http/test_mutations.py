@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 NUM_MUTATIONS = 25
 
@@ -34,6 +35,17 @@ def good_bodies(photographs, image_file, npy_file):
         "image npy": ("/encode", "application/x-npy", npy_file(image[np.newaxis])),
         "token json": ("/decode", "application/json", b'{"tokens": [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]}'),
         "token npy": ("/decode", "application/x-npy", npy_file(np.zeros((2, 2, 2), np.int32))),
+        "image safetensors": ("/encode", "application/x-safetensors", save({"images": image[np.newaxis]})),
+        "token safetensors": (
+            "/decode",
+            "application/x-safetensors",
+            save({"tokens": np.zeros((2, 2, 2), np.uint16)}, metadata={"model": "tiny-colors"}),
+        ),
+        "tensor json": (
+            "/v2/models/tiny-colors-decoder/infer",
+            "application/json",
+            b'{"inputs": [{"name": "tokens", "datatype": "INT8", "shape": [1, 2, 2], "data": [1, 2, 3, 4]}]}',
+        ),
         "neighbors json": ("/neighbors", "application/json", b'{"token": 1, "k": 3, "by": "codebook"}'),
         "targets json": ("/soft-targets", "application/json", b'{"tokens": [0, 5], "sigma": 1.5, "k": 3}'),
         "targets npy": ("/soft-targets", "application/x-npy", npy_file(np.arange(12))),
@@ -78,6 +90,9 @@ def mutate(body: bytes, random: np.random.Generator) -> bytes:
         "image npy",
         "token json",
         "token npy",
+        "image safetensors",
+        "token safetensors",
+        "tensor json",
         "neighbors json",
         "targets json",
         "targets npy",
