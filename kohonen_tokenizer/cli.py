@@ -28,12 +28,13 @@ class _Part:
     """What to install for it, where the base is not enough."""
 
 
+_SERVER = _Part("kohonen_tokenizer.service.serve")
 _SERVICE = _Part("kohonen_tokenizer.service.cli")
 _TRAINING = _Part("kohonen_tokenizer.training.cli", extra="training")
 _EXPORT = _Part("kohonen_tokenizer.export.cli", extra="export")
 
 _COMMANDS = {
-    "serve": (_SERVICE, "Serve a bundle over HTTP."),
+    "serve": (_SERVER, "Serve a bundle over HTTP."),
     "encode": (_SERVICE, "Turn images into grids of tokens."),
     "decode": (_SERVICE, "Turn grids of tokens back into images."),
     "inspect": (_SERVICE, "Verify a bundle and say what is in it."),

@@ -1,4 +1,4 @@
-"""The service's commands: serve, encode, decode, inspect, doctor, new-key."""
+"""The service's commands but `serve`: encode, decode, inspect, doctor, new-key."""
 
 import json
 import sys
@@ -22,10 +22,9 @@ from .runtime.devices import DeviceChoice
 from .runtime.images import Resize, decode_image, encode_png, fit
 from .runtime.manifest import GraphFormat, Manifest
 from .runtime.tokenizer import Tokenizer
-from .serve import add_serve
 from .token_grids import TokenArray, read_token_grids
 
-app = typer.Typer(help="Serve a bundle, or use it on files.", no_args_is_help=True)
+app = typer.Typer(help="Use a bundle on files.", no_args_is_help=True)
 
 # Wide, because these are files of the user's own and not what strangers send to a service.
 MAX_IMAGE_PIXELS = 2**28
@@ -58,7 +57,6 @@ NumThreadsOption = Annotated[
 ]
 
 
-add_serve(app)
 app.command()(doctor)
 
 

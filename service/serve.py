@@ -1,7 +1,10 @@
-"""The command `serve`: every setting is an option of it."""
+"""The command `serve`: every setting is an option of it.
+
+By itself it loads neither the runtime nor a web framework, for a supervisor of workers needs neither.
+"""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +15,8 @@ from .http.settings import Settings
 from .http.settings_fields import bounds, flag, is_list, variable
 from .http.settings_sources import CONFIG_VARIABLE, read_settings_and_origins
 from .http.settings_toml import write_toml
+
+app = typer.Typer(help="Serve a bundle over HTTP.")
 
 
 def serve(
@@ -41,7 +46,6 @@ def serve(
     if print_config:
         typer.echo(write_toml(settings, origins=origins), nl=False)
         return
-    # Here, so that the other commands start without loading a web framework.
     from .http.logs import configure_logging
 
     # Before the models, for loading them says which device it chose.
@@ -55,15 +59,6 @@ def serve(
     from .http.server import run
 
     run(settings, models=load_models(settings))
-
-
-def add_serve(app: typer.Typer) -> None:
-    """Give `app` the command `serve`, with an option for each field of Settings."""
-    signature = inspect.signature(serve)
-    own = [item for item in signature.parameters.values() if item.kind is inspect.Parameter.KEYWORD_ONLY]
-    # typer reads a command's options from its signature.
-    serve.__signature__ = signature.replace(parameters=[*own, *_options()])  # type: ignore[attr-defined]
-    app.command()(serve)
 
 
 def _options() -> Iterator[inspect.Parameter]:
@@ -83,3 +78,14 @@ def _options() -> Iterator[inspect.Parameter]:
 
 def _default(field: FieldInfo) -> str:
     return "none" if field.default in (None, ()) else f"default {field.default}"
+
+
+def _with_options(options: Iterable[inspect.Parameter]) -> Callable[..., None]:
+    """`serve` with `options` in the place of its flags: typer reads them from its signature."""
+    signature = inspect.signature(serve)
+    own = [item for item in signature.parameters.values() if item.kind is inspect.Parameter.KEYWORD_ONLY]
+    serve.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+    return serve
+
+
+app.command()(_with_options(_options()))

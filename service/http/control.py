@@ -1,6 +1,7 @@
 """What the supervisor and its workers tell each other: records, each a line of JSON over a socket pair."""
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import socket
@@ -129,6 +130,8 @@ class Channel:
         # Half a line is what a process that was killed left behind.
         return read_message(line) if line.endswith(b"\n") else None
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Be gone for the other end."""
         self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()

@@ -55,26 +55,21 @@ def run(settings: Settings, *, models: Sequence[LoadedModel]) -> None:
             listener,
             service=service,
             companion=lambda _: load_newest_on_hangup(service.loads),
-            on_stop=lambda: refuse_new_connections(listener),
+            is_shared=False,
         )
 
 
-def serve_on(
-    listener: socket.socket,
-    *,
-    service: Service,
-    companion: Companion,
-    on_stop: Callable[[], None] | None = None,
-) -> None:
+def serve_on(listener: socket.socket, *, service: Service, companion: Companion, is_shared: bool) -> None:
     """Serve on `listener` until the server is stopped, and close it.
 
     Args:
-        listener: the socket; other processes may accept from it too.
+        listener: the socket.
         service: what is served.
         companion: runs on the same event loop as long as the server does.
-        on_stop: is called when the stop begins.
+        is_shared: whether other processes accept from the socket too. They get the connections while this one
+            warms up, and when it stops.
     """
-    server = Server(service, companion=companion, on_stop=on_stop)
+    server = Server(service, companion=companion, is_shared=is_shared)
     _spare_the_garbage_collector()
     server.run(sockets=[listener])
     logger.info("stopped")
@@ -102,11 +97,11 @@ def log_models(models: Sequence[LoadedModel], *, where: str) -> None:
 class Server(uvicorn.Server):
     """uvicorn's server, which drains before it closes, and returns after a signal instead of dying of it."""
 
-    def __init__(self, service: Service, *, companion: Companion, on_stop: Callable[[], None] | None) -> None:
+    def __init__(self, service: Service, *, companion: Companion, is_shared: bool) -> None:
         """See `serve_on`."""
         super().__init__(
             uvicorn.Config(
-                create_app(service),
+                create_app(service, is_warm_first=is_shared),
                 lifespan="on",
                 ws="none",
                 log_config=None,
@@ -116,7 +111,7 @@ class Server(uvicorn.Server):
                 backlog=BACKLOG,
             )
         )
-        self._on_stop = on_stop
+        self._is_shared = is_shared
         self._service = service
         self._companion = companion
 
@@ -136,10 +131,12 @@ class Server(uvicorn.Server):
             await super().serve(sockets)
         finally:
             companion.cancel()
+            await asyncio.wait([companion])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._on_stop is not None:
-            self._on_stop()
+        if not self._is_shared:
+            for listener in sockets or ():
+                refuse_new_connections(listener)
         await asyncio.sleep(_HANDSHAKE_S)
         linger_until = time.monotonic() + min(_LINGER_S, self._service.remaining_s / 2)
         while self.server_state.connections and not self.force_exit and time.monotonic() < linger_until:

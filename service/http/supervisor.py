@@ -112,6 +112,8 @@ class Supervisor:
         await self._stop.wait()
         hangups.cancel()
         refuse_new_connections(self._listener)
+        # The workers have it still, and the last of them to close it empties its queue.
+        self._listener.close()
         for signal_number, patience_s in (
             (signal.SIGTERM, self._settings.drain_timeout_s + _KILL_AFTER_S),
             (signal.SIGKILL, None),

@@ -77,7 +77,7 @@ def serve(start: Start, *, control: socket.socket) -> None:
     service.loader = link
     log_models(models, where=f"{settings.base_url} as worker {start.worker}")
     with socket.socket(fileno=start.listener) as listener:
-        serve_on(listener, service=service, companion=link.run)
+        serve_on(listener, service=service, companion=link.run, is_shared=True)
 
 
 class SupervisorLink:
@@ -96,16 +96,19 @@ class SupervisorLink:
         """Beat, and do what the supervisor says; stop `server` when the supervisor is gone."""
         self._channel = channel = await Channel.open(self._control)
         self._spawn(self._beat(server, channel))
-        while (message := await channel.receive()) is not None:
-            match message:
-                case Prepare():
-                    self._spawn(self._prepare(message, channel))
-                case Settle():
-                    await self._settle(message)
-                case LoadEnded():
-                    self._wanted[message.ticket].set_result(message)
-        logger.warning("the supervisor is gone: this worker stops")
-        server.stop()
+        try:
+            while (message := await channel.receive()) is not None:
+                match message:
+                    case Prepare():
+                        self._spawn(self._prepare(message, channel))
+                    case Settle():
+                        await self._settle(message)
+                    case LoadEnded():
+                        self._wanted[message.ticket].set_result(message)
+            logger.warning("the supervisor is gone: this worker stops")
+            server.stop()
+        finally:
+            await channel.close()
 
     async def load(self, name: str, *, version: str | None) -> LoadReport:
         """Have the supervisor load it on every worker: see `Loader.load`."""

@@ -71,7 +71,7 @@ class WorkerProcess:
             status = await process.wait()
         finally:
             watch.cancel()
-            channel.close()
+            await channel.close()
             self.is_up = False
             self._process = self._channel = None
             for ticket, future in self._preparing.items():

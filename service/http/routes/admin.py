@@ -1,8 +1,9 @@
 """POST /models/{name}/load: another version of a model, while it is served."""
 
 import dataclasses
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from pydantic import Field
 from starlette.requests import Request
 
@@ -25,6 +26,8 @@ from ..service import Service, ServiceDep
 router = APIRouter(tags=["admin"])
 
 _MAX_BODY_BYTES = 4096
+
+ModelName = Annotated[str, Path(description="A name in `available` of /models.")]
 
 
 class LoadParameters(Parameters):
@@ -56,7 +59,7 @@ class LoadParameters(Parameters):
         **ADMIN_ONLY,
     },
 )
-async def load(name: str, request: Request, service: ServiceDep) -> Loaded:
+async def load(name: ModelName, request: Request, service: ServiceDep) -> Loaded:
     """Load a version beside the present one, check it, and serve it in its place without losing a request.
 
     What was begun with the old version ends with it. If the new one is broken, the old one goes on. Of several

@@ -1,0 +1,150 @@
+"""Several workers behind one port: what becomes of requests, metrics and processes when one dies."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from kohonen_tokenizer.service.http.settings import Settings
+from kohonen_tokenizer.service.http.supervisor import visible_gpus
+
+from .closed_loop import ClosedLoop
+
+NUM_CLIENTS = 16
+ENCODED = 'kohonen_requests_total{method="POST",route="/encode",status="200"}'
+
+
+def workers_of(server) -> set[int]:
+    """The processes that the supervisor has started."""
+    pid = server.process.pid
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def start_crew(start_server, tiny_bundle, wait_until):
+    """Start a server of two workers and wait until both are up."""
+
+    def start(**settings):
+        server = start_server(tiny_bundle, workers=2, device="cpu", **settings)
+        wait_until(lambda: "all 2 workers are up" in server.log)
+        return server
+
+    return start
+
+
+@pytest.fixture
+def load_on(image_file):
+    """Clients under way on a server."""
+
+    def start(server) -> ClosedLoop:
+        content = image_file(np.zeros((8, 8, 3), dtype=np.uint8))
+        return ClosedLoop(
+            server.url, content=content, headers={"Content-Type": "image/png"}, num_clients=NUM_CLIENTS
+        )
+
+    return start
+
+
+def test_a_worker_that_is_killed_or_hangs_costs_its_own_requests_only(
+    start_crew, load_on, metric, wait_until
+):
+    server = start_crew(worker_timeout_s=2)
+    counts = []
+
+    def both_work() -> bool:
+        with httpx.Client(base_url=server.url) as client:
+            counts.append(metric(client, ENCODED))
+            return metric(client, 'kohonen_workers{ready="true"}') == 2
+
+    wait_until(both_work)
+    for number, logged in (
+        (signal.SIGKILL, "is gone (killed by SIGKILL)"),
+        (signal.SIGSTOP, "has shown no life for"),
+    ):
+        before = workers_of(server)
+        assert len(before) == 2
+        with load_on(server) as clients:
+            wait_until(lambda clients=clients: len(clients.replies) > 10 * NUM_CLIENTS)
+            os.kill(min(before), number)
+            wait_until(lambda logged=logged: logged in server.log)
+            so_far = len(clients.replies)
+            wait_until(lambda clients=clients, so_far=so_far: len(clients.replies) > so_far + 100)
+            wait_until(lambda before=before: len(workers_of(server) - before) == 1 and both_work())
+        # Each client lost at most the request that it had there, by a connection that was closed, and went on.
+        assert len(clients.broken) <= NUM_CLIENTS
+        assert not any(isinstance(error, TimeoutError) for error in clients.broken), clients.broken
+        assert {reply.status for reply in clients.replies} == {200}
+        assert max(before) in workers_of(server)
+    wait_until(both_work)
+    # Nothing that the dead had counted is lost.
+    assert counts == sorted(counts)
+    assert server.stop() == 0
+    assert "Traceback" not in server.log
+
+
+def test_metrics_are_the_sums_over_workers(start_crew, load_on, metric, wait_until):
+    server = start_crew()
+    with load_on(server) as clients:
+        wait_until(lambda: len(clients.replies) > 300)
+    with httpx.Client(base_url=server.url) as client:
+        samples = client.get("/metrics").text
+        # Counted just after its reply is out.
+        wait_until(lambda: metric(client, ENCODED) == len(clients.replies))
+        assert metric(client, 'kohonen_images_total{operation="encode"}') == len(clients.replies)
+        assert metric(client, "kohonen_request_seconds_count" '{route="/encode"}') == len(clients.replies)
+        wait_until(lambda: metric(client, "kohonen_pending_requests") == 0)
+    for worker in (0, 1):
+        assert f'process_resident_memory_bytes{{worker="{worker}"}}' in samples
+        assert f'process_cpu_seconds_total{{worker="{worker}"}}' in samples
+    (model,) = [line for line in samples.splitlines() if line.startswith("kohonen_model_info{")]
+    assert 'model="tiny-colors"' in model
+    assert model.endswith(" 1.0")
+
+
+def test_the_supervisor_loads_no_runtime(start_crew):
+    server = start_crew()
+    libraries = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert "onnxruntime" not in libraries
+    assert all("onnxruntime" in Path(f"/proc/{pid}/maps").read_text() for pid in workers_of(server))
+
+
+def test_no_worker_outlives_its_supervisor(start_crew, wait_until):
+    server = start_crew()
+    workers = workers_of(server)
+    server.process.kill()
+    wait_until(lambda: not any(is_alive(pid) for pid in workers))
+    assert server.log.count("the supervisor is gone: this worker stops") == 2
+    assert "Traceback" not in server.log
+
+
+def test_a_worker_that_cannot_start_ends_the_server(tiny_files, make_bundle):
+    bundle = make_bundle(tiny_files | {"encoder.onnx": b"no graph"})
+    command = [sys.executable, "-m", "kohonen_tokenizer", "serve", "--workers", "2", "--device", "cpu"]
+    done = subprocess.run(
+        [*command, "--bundle", bundle, "--port", "18081"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: worker ")
+    assert f"did not come up: {bundle}: encoder.onnx" in line
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "gpus"),
+    [("cuda", "3, GPU-5", ["3", "GPU-5"]), ("cuda", "", []), ("cpu", "3,5", [])],
+)
+def test_workers_take_the_gpus_that_are_visible(monkeypatch, device, visible, gpus):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert visible_gpus(Settings(bundle=Path("unused"), device=device)) == gpus
