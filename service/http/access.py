@@ -49,10 +49,14 @@ async def _require_admin(request: Request) -> None:
     service_of(request).keyring.check(request.scope["headers"], scope="admin")
 
 
+def is_open(path: str) -> bool:
+    """Whether calls of `path` need no key, though the service has keys."""
+    return path in _OPEN_PATHS or path.startswith(_OPEN_PREFIXES)
+
+
 # At the routes, and not by path at the door: a path that is read in two ways must not be a way in.
 AdminOnly = Depends(_require_admin)
 
 
 def _is_open(scope: Scope) -> bool:
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
-    return path in _OPEN_PATHS or path.startswith(_OPEN_PREFIXES)
+    return is_open(scope["path"].removeprefix(scope.get("root_path", "")))

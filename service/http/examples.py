@@ -30,9 +30,10 @@ class Example:
     bodies: Mapping[str, Any] = field(default_factory=dict)
     """JSON bodies, each by a few words on what it shows."""
 
-    def command(self, base_url: str) -> str:
-        """The call for a shell that reaches the service at `base_url`."""
-        return self.shell.replace("{url}", base_url)
+    def command(self, base_url: str, *, key: str | None) -> str:
+        """The call for a shell that reaches the service at `base_url`, with `key` if one is needed."""
+        curl = "curl -s" if key is None else f'curl -s -H "Authorization: Bearer {key}"'
+        return self.shell.replace("curl -s", curl).replace("{url}", base_url)
 
 
 def make_examples(tokenizer: Tokenizer, *, name: str) -> list[Example]:
@@ -93,13 +94,13 @@ def make_examples(tokenizer: Tokenizer, *, name: str) -> list[Example]:
         Example(
             method="post",
             path="/profile",
-            shell="curl -s -X POST -H \"Authorization: Bearer $ADMIN_KEY\" '{url}/profile?seconds=5'",
+            shell="curl -s -X POST '{url}/profile?seconds=5'",
             parameters={"seconds": 5.0},
         ),
         Example(
             method="post",
             path="/models/{name}/load",
-            shell=f'curl -s -X POST -H "Authorization: Bearer $ADMIN_KEY" {{url}}/models/{name}/load',
+            shell=f"curl -s -X POST {{url}}/models/{name}/load",
             parameters={"name": name},
             bodies={"the highest version": {}, "a version by its name": {"version": "2"}},
         ),

@@ -1,6 +1,6 @@
 """The hand-written part of the OpenAPI schema: bodies, replies and errors of routes that bypass pydantic."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi.openapi.utils import get_openapi
@@ -32,7 +32,7 @@ from .schemas import Error
 TITLE = "Kohonen tokenizer"
 
 # What any request, any body, and any work may meet.
-_ANY_ERRORS = (UnauthorizedError, ForbiddenError, ParameterError, TokenizerError)
+ANY_ERRORS = (UnauthorizedError, ForbiddenError, ParameterError, TokenizerError)
 BODY_ERRORS = (MalformedBodyError, BodyTimeoutError, BodyTooLargeError, MediaTypeError)
 WORK_ERRORS = (
     QueueFullError,
@@ -69,36 +69,76 @@ Every error is JSON of one shape: a stable `code`, and a `message` with the valu
 Every reply has an `X-Request-Id`: the request's own if that is plain and short, else a new one.
 """
 
+# In the order of the page.
+_TAGS = {
+    "tokens": "Images to tokens, and back.",
+    "map": "What is near a token, and tokens moved over the map.",
+    "model": "What is served, and its vocabulary.",
+    "operation": "For whoever keeps the service running.",
+    "open inference protocol": "The same models for clients of Triton and KServe.",
+    "admin": "These need a key with scope admin.",
+}
+
 _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
+# Any one of these.
+_KEYS: list[dict[str, list[str]]] = [{name: []} for name in _SECURITY_SCHEMES]
 
 # For calls that nobody makes without a key.
-ADMIN_ONLY: Mapping[str, Any] = {"security": [{name: []} for name in _SECURITY_SCHEMES]}
+ADMIN_ONLY: Mapping[str, Any] = {"security": _KEYS}
 
 Responses = dict[int | str, dict[str, Any]]
 
 
 def build_openapi(
-    routes: Sequence[BaseRoute], *, examples: Sequence[Example], base_url: str
+    routes: Sequence[BaseRoute],
+    *,
+    examples: Sequence[Example],
+    base_url: str,
+    needs_key: Callable[[str], bool],
 ) -> dict[str, Any]:
-    """The OpenAPI schema of `routes`, with `examples` for a client that reaches us at `base_url`."""
-    schema = get_openapi(title=TITLE, version=__version__, description=_DESCRIPTION, routes=routes)
+    """The OpenAPI schema of `routes`, for a client that reaches us at `base_url`.
+
+    Args:
+        routes: the app's.
+        examples: one for each documented call.
+        base_url: without a slash at its end.
+        needs_key: whether calls of a path need an API key; those of the admin always do.
+    """
+    schema = get_openapi(
+        title=TITLE,
+        version=__version__,
+        description=_DESCRIPTION,
+        routes=routes,
+        tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
+    )
     schema["components"]["securitySchemes"] = _SECURITY_SCHEMES
-    # Any of these: whether a key is needed is the operator's to say.
-    schema["security"] = [{}, *({name: []} for name in _SECURITY_SCHEMES)]
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            if needs_key(path):
+                operation["security"] = _KEYS
+            elif "security" not in operation:
+                for error in (UnauthorizedError, ForbiddenError):
+                    operation["responses"].pop(str(error.status), None)
     for example in examples:
-        operation = schema["paths"][example.path][example.method]
-        operation["x-codeSamples"] = [{"lang": "Shell", "source": example.command(base_url)}]
-        for parameter in operation.get("parameters", []):
-            if parameter["name"] in example.parameters:
-                parameter["example"] = example.parameters[parameter["name"]]
-        if example.bodies:
-            operation["requestBody"]["content"][media.JSON]["examples"] = {
-                name: {"value": value} for name, value in example.bodies.items()
-            }
+        _add_example(schema["paths"][example.path][example.method], example, base_url=base_url)
     return schema
+
+
+def _add_example(operation: dict[str, Any], example: Example, *, base_url: str) -> None:
+    key = None
+    if "security" in operation:
+        key = "$ADMIN_KEY" if "admin" in operation["tags"] else "$KEY"
+    operation["x-codeSamples"] = [{"lang": "Shell", "source": example.command(base_url, key=key)}]
+    for parameter in operation.get("parameters", []):
+        if parameter["name"] in example.parameters:
+            parameter["example"] = example.parameters[parameter["name"]]
+    if example.bodies:
+        operation["requestBody"]["content"][media.JSON]["examples"] = {
+            name: {"value": value} for name, value in example.bodies.items()
+        }
 
 
 def request_docs(*contents: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +193,7 @@ def reply_docs(
     good: dict[str, Any] = {"description": description, "headers": header_docs(*headers), "content": content}
     if model is not None:
         good["model"] = model
-    errors = list(dict.fromkeys((*errors, *_ANY_ERRORS)))
+    errors = list(dict.fromkeys((*errors, *ANY_ERRORS)))
     replies: Responses = {200: good}
     for status in sorted({error.status for error in errors}):
         replies[status] = _error_docs([error for error in errors if error.status == status])
@@ -168,15 +208,25 @@ def header_docs(*names: str) -> dict[str, Any]:
     }
 
 
-def _error_docs(errors: Sequence[type[TokenizerError]]) -> dict[str, Any]:
-    codes = {"error": {"properties": {"code": {"enum": [error.code for error in errors]}}}}
+def error_text(errors: Sequence[type[TokenizerError]]) -> str:
+    """The list of `errors`, which share a status: the code of each, and what it means."""
     texts = {error: error.__doc__ for error in errors} | {TokenizerError: "A bug of the service."}
+    return "\n".join(f"- `{error.code}`: {texts[error]}" for error in errors)
+
+
+def error_headers(errors: Sequence[type[TokenizerError]]) -> list[str]:
+    """Names of the headers of replies that tell of `errors`, beside that which every reply has."""
     headers = ["WWW-Authenticate"] if UnauthorizedError in errors else []
     if any(issubclass(error, NotReadyError | StoppingError | QueueFullError) for error in errors):
         headers.append("Retry-After")
+    return headers
+
+
+def _error_docs(errors: Sequence[type[TokenizerError]]) -> dict[str, Any]:
+    codes = {"error": {"properties": {"code": {"enum": [error.code for error in errors]}}}}
     return {
-        "description": "\n".join(f"- `{error.code}`: {texts[error]}" for error in errors),
-        "headers": header_docs(*headers),
+        "description": error_text(errors),
+        "headers": header_docs(*error_headers(errors)),
         "model": Error,
         "content": {media.JSON: {"schema": {"properties": codes}}},
     }

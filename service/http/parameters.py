@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
@@ -15,6 +15,22 @@ from ..errors import ParameterError
 # A number as JSON writes it (RFC 8259, section 6): Python's own readers also take "1_0" and " 1".
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _MAX_NUMBER_CHARS = 100
+
+_HEADERS: Mapping[str, Any] = {
+    "If-None-Match": {
+        "description": "The `ETag` of what the client has: the answer is 304 if that is still right.",
+        "schema": {"type": "string"},
+    },
+    "Inference-Header-Content-Length": {
+        "description": "Bytes of the JSON, where binary data stand behind it.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "X-Timeout-S": {
+        "description": "Seconds, from the headers on, in which the answer must be there, else a 504 comes; "
+        "at most the limit of the service, which holds without it.",
+        "schema": {"type": "number", "exclusiveMinimum": 0},
+    },
+}
 
 
 class Parameters(BaseModel):
@@ -107,14 +123,13 @@ def validate(model: type[P], values: Mapping[str, Any]) -> P:
         raise ParameterError(f"{name}: {first['msg']}, not {str(first['input'])[:100]!r}") from None
 
 
-def parameter_docs(model: type[Parameters]) -> dict[str, Any]:
-    """The OpenAPI documentation of the parameters in the URL."""
-    return {
-        "parameters": [
-            {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
-            for name, schema in model.model_json_schema()["properties"].items()
-        ]
-    }
+def parameter_docs(model: type[Parameters], *, headers: Sequence[str] = ()) -> dict[str, Any]:
+    """The OpenAPI documentation of the parameters in the URL, and of `headers`, which this module lists."""
+    in_url = [
+        {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
+        for name, schema in model.model_json_schema()["properties"].items()
+    ]
+    return {"parameters": [*in_url, *({"name": name, "in": "header", **_HEADERS[name]} for name in headers)]}
 
 
 def _value(text: str) -> int | float | str:

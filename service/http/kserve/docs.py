@@ -5,12 +5,11 @@ from typing import Annotated, Any
 
 from fastapi import Path
 
-from ...errors import ParameterError, TokenizerError
+from ...errors import TokenizerError
 from .. import media
-from ..openapi import Responses, header_docs
+from ..openapi import ANY_ERRORS, Responses, error_headers, error_text, header_docs
 
 ModelName = Annotated[str, Path(description="NAME-encoder or NAME-decoder, where NAME is a name in /models.")]
-Version = Annotated[str, Path(description="The version that is served.")]
 
 _ERROR = {
     "type": "object",
@@ -48,12 +47,12 @@ def protocol_docs(
     replies: Responses = {
         200: {"description": description, "headers": header_docs(*headers), "content": content}
     }
-    all_errors: list[type[TokenizerError]] = list(dict.fromkeys((*errors, ParameterError, TokenizerError)))
+    all_errors: list[type[TokenizerError]] = list(dict.fromkeys((*errors, *ANY_ERRORS)))
     for status in sorted({error.status for error in all_errors}):
-        codes = [error.code for error in all_errors if error.status == status]
+        of_status = [error for error in all_errors if error.status == status]
         replies[status] = {
-            "description": "\n".join(f"- `{code}`" for code in codes),
-            "headers": header_docs("X-Error-Code"),
+            "description": error_text(of_status),
+            "headers": header_docs("X-Error-Code", *error_headers(of_status)),
             "content": {media.JSON: {"schema": _ERROR}},
         }
     return replies

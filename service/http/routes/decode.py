@@ -61,7 +61,7 @@ _REPLIES = reply_docs(
     summary="Tokens to images",
     response_class=Response,
     responses=_REPLIES,
-    openapi_extra=_REQUEST | parameter_docs(ModelParameters),
+    openapi_extra=_REQUEST | parameter_docs(ModelParameters, headers=("X-Timeout-S",)),
 )
 async def decode(request: Request) -> Response:
     """Decode grids of tokens to images: a PNG, JSON with base64, .npy or safetensors (by `Accept`)."""

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from ..access import is_open
 from ..docs_page import render_page
 from ..openapi import build_openapi
 from ..parameters import NoParameters
@@ -33,4 +34,9 @@ def _schema(request: Request, service: Service) -> dict[str, Any]:
     base_url = str(request.base_url).rstrip("/")
     # Of any model: all have the same calls.
     examples = next(iter(service.models)).examples
-    return build_openapi(request.app.routes, examples=examples, base_url=base_url)
+    return build_openapi(
+        request.app.routes,
+        examples=examples,
+        base_url=base_url,
+        needs_key=lambda path: not (service.keyring.is_empty or is_open(path)),
+    )

@@ -99,7 +99,7 @@ _REPLIES = reply_docs(
     summary="Images to tokens",
     response_class=Response,
     responses=_REPLIES,
-    openapi_extra=_REQUEST | parameter_docs(EncodeParameters),
+    openapi_extra=_REQUEST | parameter_docs(EncodeParameters, headers=("X-Timeout-S",)),
 )
 async def encode(request: Request) -> Response:
     """Encode one image or many to grids of tokens, as JSON, .npy or safetensors (by `Accept`)."""

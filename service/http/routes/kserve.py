@@ -2,10 +2,10 @@
 
 import time
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,7 +27,7 @@ from ...errors import (
 from .. import media
 from ..bodies import read_content
 from ..kserve.compression import accepted_encoding, content_encoding, decompress
-from ..kserve.docs import ModelName, Version, object_docs, protocol_docs
+from ..kserve.docs import ModelName, object_docs, protocol_docs
 from ..kserve.messages import InferRequest, read_request
 from ..kserve.models import ProtocolModel, outputs_of, protocol_models, use
 from ..kserve.replies import (
@@ -39,11 +39,20 @@ from ..kserve.replies import (
     model_metadata,
 )
 from ..openapi import BODY_ERRORS, WORK_ERRORS, binary_body
-from ..parameters import NoParameters
+from ..parameters import NoParameters, Parameters, parameter_docs
 from ..replies import json_response
 from ..service import Place, Service, ServiceDep
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], dependencies=[NoParameters])
+
+
+async def _version(request: Request) -> str | None:
+    version: str | None = request.path_params.get("version")
+    return version
+
+
+# Where the path has one. As an argument with a default it would be a parameter of the query, too.
+Version = Annotated[str | None, Depends(_version)]
 
 _UNREADY = (NotReadyError, StoppingError)
 
@@ -93,7 +102,7 @@ async def get_ready(service: ServiceDep) -> Response:
     ),
 )
 @router.get("/models/{name}/versions/{version}", include_in_schema=False)
-async def get_model(service: ServiceDep, name: ModelName, version: Version | None = None) -> Response:
+async def get_model(service: ServiceDep, name: ModelName, version: Version) -> Response:
     """Give names, datatypes and shapes. Each bundle is two models, NAME-encoder and NAME-decoder.
 
     This call and those below it also exist for a version: /v2/models/NAME/versions/VERSION.
@@ -104,7 +113,7 @@ async def get_model(service: ServiceDep, name: ModelName, version: Version | Non
 
 @router.get("/models/{name}/config", include_in_schema=False)
 @router.get("/models/{name}/versions/{version}/config", include_in_schema=False)
-async def get_model_config(service: ServiceDep, name: ModelName, version: Version | None = None) -> Response:
+async def get_model_config(service: ServiceDep, name: ModelName, version: Version) -> Response:
     """The same in the shape of Triton's configuration."""
     with use(service.models, name, version=version, settings=service.settings) as model:
         return json_response(model_config(model))
@@ -117,7 +126,7 @@ async def get_model_config(service: ServiceDep, name: ModelName, version: Versio
     responses=protocol_docs("It does.", object_docs("name", "ready"), errors=(ModelNotFoundError, *_UNREADY)),
 )
 @router.get("/models/{name}/versions/{version}/ready", include_in_schema=False)
-async def get_model_ready(service: ServiceDep, name: ModelName, version: Version | None = None) -> Response:
+async def get_model_ready(service: ServiceDep, name: ModelName, version: Version) -> Response:
     """Answer 200 if the model ran in the last seconds, by the same truth as /readyz."""
     with use(service.models, name, version=version, settings=service.settings) as model:
         if service.is_stopping:
@@ -143,7 +152,12 @@ _INFER_REQUEST: dict[str, Any] = {
                     "type": "object",
                     "required": ["inputs"],
                     "properties": {
-                        "inputs": {"type": "array", "minItems": 1, "items": _TENSOR},
+                        "inputs": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": _TENSOR,
+                            "description": "One tensor, as the model's own description has it.",
+                        },
                         "id": {"type": "string", "description": "Comes back in the reply."},
                         "parameters": {
                             "type": "object",
@@ -188,12 +202,10 @@ _INFER_REQUEST: dict[str, Any] = {
             TokenRangeError,
         ),
     ),
-    openapi_extra=_INFER_REQUEST,
+    openapi_extra=_INFER_REQUEST | parameter_docs(Parameters, headers=(HEADER_LENGTH, "X-Timeout-S")),
 )
 @router.post("/models/{name}/versions/{version}/infer", include_in_schema=False)
-async def infer(
-    request: Request, service: ServiceDep, name: ModelName, version: Version | None = None
-) -> Response:
+async def infer(request: Request, service: ServiceDep, name: ModelName, version: Version) -> Response:
     """Encode or decode, as JSON or with binary tensors, which may be compressed by gzip or deflate."""
     started = time.monotonic()
     deadline = service.deadline(request)

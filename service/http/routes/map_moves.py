@@ -117,7 +117,7 @@ def _replies(description: str, *, shape: str) -> Responses:
             media.SAFETENSORS, "one tensor of such integers, `tokens`; the parameters are in the URL"
         ),
     )
-    | parameter_docs(PerturbParameters),
+    | parameter_docs(PerturbParameters, headers=("X-Timeout-S",)),
 )
 async def perturb(request: Request, service: ServiceDep) -> Response:
     """Move each token by `offset` on the map (Figure 5 of the paper): tokens, or a picture (by `Accept`)."""
@@ -129,7 +129,8 @@ async def perturb(request: Request, service: ServiceDep) -> Response:
     summary="A path over the map between two grids of tokens",
     response_class=Response,
     responses=_replies("The grids on the way, the two ends included.", shape="[steps, h, w]"),
-    openapi_extra=request_docs(json_body(InterpolateRequest)) | parameter_docs(InterpolateParameters),
+    openapi_extra=request_docs(json_body(InterpolateRequest))
+    | parameter_docs(InterpolateParameters, headers=("X-Timeout-S",)),
 )
 async def interpolate(request: Request, service: ServiceDep) -> Response:
     """Lead each token in a straight line over the map to another: tokens, or a picture (by `Accept`)."""

@@ -35,7 +35,7 @@ async def get_models(service: ServiceDep) -> Models:
                 {**dict(model.tokenizer.manifest), "name": model.name, "version": model.version}
             )
             for model in service.models
-        ]
+        ],
     )
 
 
@@ -78,7 +78,7 @@ async def get_codebook(request: Request, service: ServiceDep, parameters: ModelD
             "headers": header_docs("ETag", "Cache-Control"),
         }
     },
-    openapi_extra=parameter_docs(ModelParameters),
+    openapi_extra=parameter_docs(ModelParameters, headers=("If-None-Match",)),
 )
 async def get_map(request: Request, service: ServiceDep, parameters: ModelDep) -> Response:
     """Show the map: where the model is well ordered, neighbors look alike."""

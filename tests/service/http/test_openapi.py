@@ -1,12 +1,16 @@
 """The documentation: complete, made for the model that is served, and true: every example works."""
 
+import json
 import shutil
 import subprocess
 from html.parser import HTMLParser
 from typing import Any
 
+import httpx
 import pytest
 from jsonschema import Draft202012Validator
+
+from kohonen_tokenizer.service.http.auth import make_key
 
 VARY = dict.fromkeys(
     (
@@ -90,6 +94,7 @@ def test_all_calls_are_documented(schema):
         ("/healthz", "get"),
         ("/readyz", "get"),
         ("/metrics", "get"),
+        ("/models/{name}/load", "post"),
         ("/profile", "post"),
         ("/v2", "get"),
         ("/v2/health/live", "get"),
@@ -98,6 +103,23 @@ def test_all_calls_are_documented(schema):
         ("/v2/models/{name}/ready", "get"),
         ("/v2/models/{name}/infer", "post"),
     }
+
+
+def test_every_call_has_an_example(schema):
+    missing = [
+        f"{method} {path}"
+        for path, method, operation in operations(schema)
+        if not operation.get("x-codeSamples")
+    ]
+    assert not missing
+
+
+def test_every_call_is_in_one_of_the_groups(schema):
+    groups = [group["name"] for group in schema["tags"]]
+    for path, method, operation in operations(schema):
+        (tag,) = operation["tags"]
+        assert tag in groups, (path, method)
+    assert all(group["description"] for group in schema["tags"])
 
 
 def test_every_example_works_and_its_reply_fits_the_documented_schema(client, schema):
@@ -119,11 +141,13 @@ def test_every_example_works_and_its_reply_fits_the_documented_schema(client, sc
 
 
 def test_every_json_example_fits_the_documented_schema_of_its_body(schema):
-    bodies = [(path, method, body) for path, method, _, body in example_calls(schema) if body is not None]
-    assert bodies
-    for path, method, body in bodies:
-        documented = schema["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"]
-        check(body, documented, root=schema)
+    num_examples = 0
+    for _, _, operation in operations(schema):
+        documented = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+        for example in documented.get("examples", {}).values():
+            check(example["value"], documented["schema"], root=schema)
+            num_examples += 1
+    assert num_examples == 3 + 2 + 3 + 2 + 2 + 1 + 2 + 1
 
 
 def test_every_command_works_as_pasted(schema, server, tmp_path):
@@ -170,6 +194,10 @@ def test_every_part_is_described(schema):
         assert operation["summary"], path
         for parameter in operation.get("parameters", []):
             assert parameter["description"], (path, parameter["name"])
+        for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+            for option in content["schema"].get("oneOf", [content["schema"]]):
+                for name, field in option.get("properties", {}).items():
+                    assert field["description"], (path, media_type, name)
         if method == "post" and operation["tags"] != ["admin"]:
             assert operation["requestBody"]["required"]
     assert set(schema["paths"]["/encode"]["post"]["requestBody"]["content"]) == {
@@ -181,6 +209,46 @@ def test_every_part_is_described(schema):
         "application/x-safetensors",
         "multipart/form-data",
     }
+
+
+def test_without_keys_only_the_calls_of_the_admin_need_one(schema):
+    for path, method, operation in operations(schema):
+        needs_key = operation["tags"] == ["admin"]
+        assert ("security" in operation) == needs_key, (path, method)
+        assert ("401" in operation["responses"]) == needs_key, (path, method)
+
+
+def test_with_keys_the_document_says_which_calls_need_one(start_server, tiny_bundle):
+    key, entry = make_key("somebody", scopes=("use",))
+    server = start_server(tiny_bundle, api_keys=json.dumps([entry.model_dump()]))
+    with httpx.Client(base_url=server.url) as client:
+        document = client.get("/openapi.json", headers={"X-API-Key": key}).json()
+        assert document["components"]["securitySchemes"] == {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+        found = set()
+        for path, method, operation in operations(document):
+            needs_key = client.request(method, path).status_code == 401
+            found.add(needs_key)
+            assert operation.get("security") == ([{"bearer": []}, {"header": []}] if needs_key else None), (
+                path
+            )
+            assert ("401" in operation["responses"]) == needs_key, path
+            assert ("Authorization: Bearer $" in operation["x-codeSamples"][0]["source"]) == needs_key, path
+        assert found == {True, False}
+    assert server.stop() == 0
+
+
+def test_the_time_that_a_call_may_take_is_documented_where_it_counts(client, schema):
+    for path, method, operation in operations(schema):
+        if operation["tags"] == ["admin"]:
+            continue
+        names = [parameter["name"] for parameter in operation.get("parameters", [])]
+        reply = client.request(
+            method, path.format(name="tiny-colors-decoder"), headers={"X-Timeout-S": "never"}
+        )
+        assert ("X-Timeout-S is" in reply.text) == ("X-Timeout-S" in names), path
 
 
 def test_the_examples_are_for_the_address_that_the_client_used(client):
