@@ -55,6 +55,7 @@ def add_error_handlers(app: FastAPI, *, routers: Iterable[APIRouter]) -> None:
     app.add_exception_handler(TokenizerError, _tokenizer_error)
     app.add_exception_handler(HTTPStatus.NOT_FOUND, _not_found)
     app.add_exception_handler(HTTPStatus.METHOD_NOT_ALLOWED, method_not_allowed)
+    app.add_exception_handler(Exception, _bug)
 
 
 def error_response(error: TokenizerError, *, path: str, request_id: str) -> Response:
@@ -89,6 +90,11 @@ def error_reply(request: Request, error: TokenizerError) -> Response:
 async def _tokenizer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TokenizerError)
     return error_reply(request, error)
+
+
+async def _bug(_: Request, error: Exception) -> Response:
+    # Past the web framework, which would answer in plain text: ExchangeMiddleware answers bugs.
+    raise error
 
 
 async def _not_found(request: Request, _: Exception) -> Response:

@@ -120,8 +120,10 @@ def test_a_model_that_fails_is_logged_and_answered_without_its_inside(
     assert "500 inference_failed" in line
 
 
+# The one goes straight to its endpoint, the other by way of the web framework.
+@pytest.mark.parametrize("path", ["/decode", "/perturb"])
 def test_a_bug_is_logged_and_answered_without_its_inside(
-    serve_in_thread, tokenizer, wait_until, caplog, monkeypatch
+    serve_in_thread, tokenizer, wait_until, caplog, monkeypatch, path
 ):
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret /path/to/bundle")
@@ -130,7 +132,7 @@ def test_a_bug_is_logged_and_answered_without_its_inside(
         wait_until(lambda: client.get("/readyz").status_code == 200)
         monkeypatch.setattr(Service, "deadline", fail)
         with caplog.at_level(logging.ERROR):
-            reply = client.post("/decode", json=GRID, headers={"X-Request-Id": "find-me"})
+            reply = client.post(path, json=GRID, headers={"X-Request-Id": "find-me"})
     assert reply.status_code == 500
     assert reply.json()["error"]["code"] == "internal_error"
     assert reply.json()["error"]["request_id"] == reply.headers["x-request-id"] == "find-me"
