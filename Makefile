@@ -14,7 +14,7 @@ ON_DEVICE = $(if $(DEVICE),--device $(DEVICE))
 INSTALL = $(UV) pip install --quiet --constraints constraints.txt --build-constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bundle constraints clean
+.PHONY: help serve test check format benchmark bundle constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ format: .venv/.ready ## Rewrite the code in the project's format
 	$(RUN)ruff format .
 	$(RUN)ruff check --fix .
 
+benchmark: .venv/.ready ## The service beside its in-process ceiling and its peers (needs wrk; ARGS=--quick for a look)
+	$(RUN)python -m benchmarks.service $(ARGS)
+
 bundle: .venv/.ready ## Train, evaluate and export the shipped bundle and its twin from DATA (hours on a CPU)
 	@test -n "$(DATA)" || { echo "error: DATA is not set; name a folder with train/ and test/ images: make bundle DATA=..."; exit 2; }
 	for model in ksom ema; do \
@@ -47,9 +50,11 @@ bundle: .venv/.ready ## Train, evaluate and export the shipped bundle and its tw
 constraints: $(UV) ## Resolve all versions anew into constraints.txt
 	printf 'hatchling\nuv\n' | $(UV) pip compile --quiet --upgrade --all-extras --universal --python-version 3.11 \
 	  --generate-hashes --no-annotate --no-header --output-file constraints.txt pyproject.toml -
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --no-header --output-file benchmarks/constraints.txt benchmarks/requirements.txt
 
 clean: ## Remove the environments and caches, but no runs and no bundles
-	rm -rf .uv .venv .venv-serve .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .uv .venv .venv-serve benchmarks/.venv-peers .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(UV): constraints.txt
 	$(PYTHON) -m venv .uv

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,6 +12,7 @@ HOST = "127.0.0.1"
 
 # Status of a request whose connection was closed without a reply.
 NO_REPLY = 0
+_TIMEOUT_S = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,13 +24,11 @@ class Reply:
     body: bytes
 
 
-def post(path: str, body: bytes, *, content_type: str, accept: str = "*/*") -> bytes:
+def post(path: str, body: bytes, *, headers: Mapping[str, str]) -> bytes:
     """The bytes of a POST request."""
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: {content_type}\r\nAccept: {accept}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    all_headers = {"Host": HOST, "Content-Length": str(len(body)), **headers}
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in all_headers.items()), "", ""]
+    return "\r\n".join(lines).encode() + body
 
 
 class Connection(asyncio.Protocol):
@@ -97,7 +96,12 @@ class Connection(asyncio.Protocol):
 
 
 async def send_all(requests: Sequence[bytes], *, port: int, concurrency: int) -> list[Reply]:
-    """The replies to `requests`, of which `concurrency` are under way at once."""
+    """The replies to `requests`, of which `concurrency` are under way at once.
+
+    Raises:
+        TimeoutError: not all have come after a minute.
+        OSError: no connection.
+    """
     waiting = deque(enumerate(requests))
     replies: dict[int, Reply] = {}
 
@@ -110,5 +114,6 @@ async def send_all(requests: Sequence[bytes], *, port: int, concurrency: int) ->
             replies[index] = await connection.send(request)
         connection.close()
 
-    await asyncio.gather(*(work() for _ in range(min(concurrency, len(requests)))))
+    async with asyncio.timeout(_TIMEOUT_S):
+        await asyncio.gather(*(work() for _ in range(min(concurrency, len(requests)))))
     return [replies[index] for index in range(len(requests))]

@@ -154,7 +154,7 @@ def _measure(started: Started, workload: Workload, *, ceiling: float, seconds: f
         )
         if runs_before is not None:
             runs = model_runs(started.port).since(runs_before)
-        if opened.num_wrong or set(opened.statuses) != {200}:
+        if opened.num_wrong or opened.num_unsent or set(opened.statuses) != {200}:
             raise RuntimeError(f"open loop: {opened.num_wrong} wrong answers, statuses {opened.statuses}")
     images_per_s = closed.rate * workload.images_per_request
     return Measurement(

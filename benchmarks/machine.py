@@ -56,6 +56,6 @@ def write_result(benchmark: str, content: object) -> Path:
     device = re.sub(r"[^a-z0-9]+", "-", device_name().lower()).strip("-")
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{benchmark}-{device}.json"
-    options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
     write_atomically(path, orjson.dumps(content, option=options))
     return path

@@ -37,7 +37,7 @@ class ModelRuns:
 
 def model_runs(port: int) -> ModelRuns:
     """All runs of the encoder so far in the server at `port`."""
-    with urllib.request.urlopen(f"http://{HOST}:{port}/metrics") as reply:
+    with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=10) as reply:
         text = reply.read().decode()
     return ModelRuns(
         num_runs=int(_total(text, "kohonen_batch_seconds_count")),

@@ -23,10 +23,13 @@ from .client import HOST, NO_REPLY
 
 # How long the last replies may take.
 DRAIN_S = 10.0
-MAX_CONNECTIONS = 1000
+# Below the 2,048 that may wait to be accepted: the kernel tries further ones again after seconds only.
+MAX_CONNECTIONS = 2000
 
 _CLOCK_MONOTONIC = 1
 _READ_BYTES = 2**16
+# Above 2,000 requests a second, several are due at once: to wake for each would cost more than to send it.
+_LEAST_INTERVAL_S = 0.0005
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,10 +38,14 @@ class OpenLoopResult:
 
     rate: float
     """Requests a second that were due."""
-    achieved_rate: float
-    """Requests a second that were answered, whatever the answer."""
     statuses: dict[int, int]
     """How many replies had each status; NO_REPLY is a connection that was closed, or no reply in time."""
+    num_resent: int
+    """Requests sent again over another connection, for theirs had been closed while it was idle."""
+    num_unsent: int
+    """Requests that were due and found every connection busy to the end."""
+    answers_per_s: float
+    """Replies 200."""
     num_wrong: int
     """Replies 200 with another body than the one expected."""
     p50_ms: float
@@ -52,83 +59,111 @@ class OpenLoopResult:
 
 
 def open_loop(
-    requests: Sequence[bytes], *, expected: Sequence[bytes], port: int, rate: float, seconds: float
+    requests: Sequence[bytes],
+    *,
+    expected: Sequence[bytes],
+    port: int,
+    rate: float,
+    seconds: float,
+    max_connections: int = MAX_CONNECTIONS,
 ) -> OpenLoopResult:
     """Send `requests` in turn to `port`, `rate` a second for `seconds`, from a process of its own.
 
     Args:
         requests: complete HTTP requests.
         expected: the body of the reply 200 to each of them.
+        max_connections: a request that finds as many busy waits for one, which counts in its latency.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(_run, requests, expected, port, rate, seconds).result()
+        return process.submit(_run, requests, expected, port, rate, seconds, max_connections).result()
 
 
 def _run(
-    requests: Sequence[bytes], expected: Sequence[bytes], port: int, rate: float, seconds: float
+    requests: Sequence[bytes],
+    expected: Sequence[bytes],
+    port: int,
+    rate: float,
+    seconds: float,
+    max_connections: int,
 ) -> OpenLoopResult:
-    return _OpenLoop(requests, expected=expected, port=port).run(rate=rate, seconds=seconds)
+    # Each connection is an open file.
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
+    loop = _OpenLoop(requests, expected=expected, port=port, max_connections=max_connections)
+    return loop.run(rate=rate, seconds=seconds)
 
 
 class _OpenLoop:
     """One thread on epoll, without asyncio: what it costs is taken from the server on the same cores."""
 
-    def __init__(self, requests: Sequence[bytes], *, expected: Sequence[bytes], port: int) -> None:
+    def __init__(
+        self, requests: Sequence[bytes], *, expected: Sequence[bytes], port: int, max_connections: int
+    ) -> None:
         self._requests = requests
         self._expected = expected
         self._port = port
+        self._max_connections = max_connections
         self._epoll = select.epoll()
         self._connections: dict[int, _Connection] = {}
         self._idle: list[_Connection] = []
         self._waiting: deque[tuple[int, float]] = deque()
         self._most_connections = 0
         self._statuses: Counter[int] = Counter()
-        self._num_wrong = 0
+        self._num_wrong = self._num_resent = 0
         self._latencies_ms: list[float] = []
         self._late_ms: list[float] = []
 
     def run(self, *, rate: float, seconds: float) -> OpenLoopResult:
         num_requests = max(1, round(rate * seconds))
-        num_due = 0
-        timer = _start_timer(1 / rate)
+        num_due = num_unsent = 0
+        timer = _start_timer(max(1 / rate, _LEAST_INTERVAL_S))
         self._epoll.register(timer, select.EPOLLIN)
         cpu_before = _cpu_seconds()
-        started = time.perf_counter()
-        give_up = started + seconds + DRAIN_S
-        while (num_answered := self._statuses.total()) < num_requests and time.perf_counter() < give_up:
+        started = now = time.perf_counter()
+        while now < started + seconds + DRAIN_S and (num_due < num_requests or self._num_busy):
             for file, _ in self._epoll.poll(1.0):
-                if file != timer:
+                if file == timer:
+                    os.read(timer, 8)
+                else:
                     self._continue(self._connections[file])
-                    continue
-                os.read(timer, 8)
-                now = time.perf_counter()
-                while num_due < num_requests and (due := started + num_due / rate) <= now:
-                    self._waiting.append((num_due % len(self._requests), due))
-                    num_due += 1
-                self._dispatch()
-        elapsed = time.perf_counter() - started
+            now = time.perf_counter()
+            while num_due < num_requests and (due := started + num_due / rate) <= now:
+                self._waiting.append((num_due % len(self._requests), due))
+                num_due += 1
+            self._dispatch()
+            if num_due == num_requests:
+                num_unsent += len(self._waiting)
+                self._waiting.clear()
+        elapsed = now - started
         cpu_s = _cpu_seconds() - cpu_before
         os.close(timer)
         for connection in self._connections.values():
             connection.socket.close()
-        if num_answered < num_requests:
-            self._statuses[NO_REPLY] += num_requests - num_answered
+        if self._num_busy:
+            self._statuses[NO_REPLY] += self._num_busy
         latencies = self._latencies_ms or [float("nan")]
         return OpenLoopResult(
             rate=rate,
-            achieved_rate=num_answered / elapsed,
             statuses=dict(sorted(self._statuses.items())),
+            num_resent=self._num_resent,
+            num_unsent=num_unsent,
             num_wrong=self._num_wrong,
+            answers_per_s=self._statuses[200] / elapsed,
             p50_ms=float(np.percentile(latencies, 50)),
             p99_ms=float(np.percentile(latencies, 99)),
             late_p99_ms=float(np.percentile(self._late_ms, 99)),
             num_connections=self._most_connections,
-            cpu_us_per_request=cpu_s / num_requests * 1e6,
+            cpu_us_per_request=cpu_s / (num_requests - num_unsent) * 1e6,
         )
+
+    @property
+    def _num_busy(self) -> int:
+        """Connections with a request under way."""
+        return len(self._connections) - len(self._idle)
 
     def _dispatch(self) -> None:
         """Send what waits: over idle connections, and over a new one for each request that finds none."""
-        while self._waiting and (self._idle or len(self._connections) < MAX_CONNECTIONS):
+        while self._waiting and (self._idle or len(self._connections) < self._max_connections):
             connection = self._idle.pop() if self._idle else self._connect()
             index, due = self._waiting.popleft()
             self._late_ms.append((time.perf_counter() - due) * 1e3)
@@ -136,7 +171,7 @@ class _OpenLoop:
             self._continue(connection)
 
     def _connect(self) -> "_Connection":
-        connection = _Connection(socket.create_connection((HOST, self._port)))
+        connection = _Connection(self._port)
         file = connection.socket.fileno()
         self._connections[file] = connection
         self._most_connections = max(self._most_connections, len(self._connections))
@@ -145,38 +180,40 @@ class _OpenLoop:
 
     def _continue(self, connection: "_Connection") -> None:
         """Send and receive as far as it goes, and count a request that is answered by that."""
+        was_busy = connection.is_busy
         connection.move()
-        if connection.is_closed:
-            file = connection.socket.fileno()
-            del self._connections[file]
-            connection.socket.close()
-            if connection in self._idle:
-                self._idle.remove(connection)
-        if connection.is_answered:
-            connection.is_answered = False
+        if was_busy and not connection.is_busy:
+            self._idle.append(connection)
+            if connection.status == NO_REPLY and connection.is_reused:
+                self._waiting.appendleft((connection.index, connection.due))
+                self._num_resent += 1
+            else:
+                self._statuses[connection.status] += 1
             if connection.status == 200:
                 self._latencies_ms.append((time.perf_counter() - connection.due) * 1e3)
                 self._num_wrong += connection.body != self._expected[connection.index]
-            self._statuses[connection.status] += 1
-            if not connection.is_closed:
-                self._idle.append(connection)
-            self._dispatch()
+        if connection.is_closed:
+            del self._connections[connection.socket.fileno()]
+            connection.socket.close()
+            self._idle.remove(connection)
 
 
 class _Connection:
     """A connection that carries one request at a time."""
 
-    def __init__(self, connected: socket.socket) -> None:
-        connected.setblocking(False)
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket = connected
-        self.is_closed = False
-        self.is_answered = False
+    def __init__(self, port: int) -> None:
+        self.socket = socket.socket()
+        self.socket.setblocking(False)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.connect_ex((HOST, port))  # under way; epoll says when something can be sent
         self.is_busy = False
+        self.is_closed = False
+        self.is_reused = False
         self._parser = httptools.HttpResponseParser(self)
         self._unsent = memoryview(b"")
 
     def begin(self, index: int, due: float, *, request: bytes) -> None:
+        """Take a request, which `move` sends; a connection that is lost answers with NO_REPLY."""
         self.index, self.due = index, due
         self.status, self.body = NO_REPLY, b""
         self.is_busy = True
@@ -190,31 +227,24 @@ class _Connection:
         except BlockingIOError:
             pass
         except OSError:
-            self._close()
-            return
+            self._unsent = memoryview(b"")  # a reply may have come before that
         try:
             while received := self.socket.recv(_READ_BYTES):
                 self._parser.feed_data(received)
-                if len(received) < _READ_BYTES:
-                    return
         except BlockingIOError:
             return
         except OSError:
             pass
-        self._close()
+        self.is_busy, self.is_closed = False, True
 
     def on_body(self, body: bytes) -> None:
         self.body += body
 
     def on_message_complete(self) -> None:
         self.status = self._parser.get_status_code()
-        self.is_answered, self.is_busy = True, False
-        self.is_closed = not self._parser.should_keep_alive()
-
-    def _close(self) -> None:
-        self.is_closed = True
-        if self.is_busy:
-            self.is_answered, self.is_busy = True, False
+        self.is_busy, self.is_reused = False, True
+        # An early reply, a refusal, leaves a part of the body unsent: nothing else can follow it.
+        self.is_closed = bool(self._unsent) or not self._parser.should_keep_alive()
 
 
 def _start_timer(interval_s: float) -> int:

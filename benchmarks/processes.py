@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ class Usage:
     rss_mib: float
     num_files: int
     num_threads: int
+
+
+def end_on_sigterm() -> None:
+    """From now on SIGTERM ends this process as an exit does, so that what it started ends with it."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 @contextmanager

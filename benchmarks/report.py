@@ -133,7 +133,7 @@ def _open_loop_table(comparison: Comparison) -> Iterator[str]:
             else " | | "
         )
         yield (
-            f"| {server} | {median(opened.achieved_rate for opened, _ in rows):,.0f} "
+            f"| {server} | {median(opened.answers_per_s for opened, _ in rows):,.0f} "
             f"| {median(opened.p50_ms for opened, _ in rows):.1f} "
             f"| {_spread([opened.p99_ms for opened, _ in rows], '.1f')} | {batches} "
             f"| {median(opened.late_p99_ms for opened, _ in rows):.1f} "

@@ -120,11 +120,7 @@ def wait_until_right(started: Started, workload: Workload) -> None:
 
 def requests_of(server: Server, workload: Workload) -> list[bytes]:
     """The requests of `workload`, as `server` takes them."""
-    path = server.paths[workload.name]
-    return [
-        post(path, body, content_type=workload.content_type, accept=workload.accept)
-        for body in workload.bodies
-    ]
+    return [post(server.paths[workload.name], body, headers=workload.headers) for body in workload.bodies]
 
 
 def check(started: Started, workload: Workload, *, num_requests: int | None = None) -> list[bytes]:

@@ -20,6 +20,7 @@ from kohonen_tokenizer import Tokenizer
 
 from .comparison import compare
 from .machine import describe_machine, peer_versions, write_result
+from .processes import end_on_sigterm
 from .report import format_report, judge
 from .servers import PEERS_VENV, ROOT, Server, all_servers
 from .workloads import make_workloads
@@ -30,6 +31,7 @@ _CONSTRAINTS = ROOT / "benchmarks" / "constraints.txt"
 
 def main() -> int:
     """Measure, print and write; the status is 1 if a server failed."""
+    end_on_sigterm()
     arguments = _parse_arguments()
     if shutil.which("wrk") is None:
         sys.exit("error: wrk is not installed; it is in Debian's package wrk and in Homebrew")

@@ -43,6 +43,11 @@ class Workload:
     tokens: tuple[Tokens, ...]
     """What each body must be answered with: [B, h, w]."""
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of each request."""
+        return {"Content-Type": self.content_type, "Accept": self.accept}
+
 
 def make_workloads(tokenizer: Tokenizer) -> dict[Name, Workload]:
     """The workloads by name; their expected tokens are those of `tokenizer` in this process."""
