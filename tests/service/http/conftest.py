@@ -159,7 +159,7 @@ def serve_in_thread() -> Callable[..., AbstractContextManager[httpx.Client]]:
     return serve
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def wait_until() -> Callable[[Callable[[], bool]], None]:
     """Return once a condition holds; fail if it does not within a time that no working server needs."""
     return _wait_until

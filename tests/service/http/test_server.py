@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from kohonen_tokenizer.cli import main
-from kohonen_tokenizer.service.errors import AddressError, StoppingError
-from kohonen_tokenizer.service.http.listener import listen
+from kohonen_tokenizer.service.errors import StoppingError
 from kohonen_tokenizer.service.http.models import LoadedModel
 from kohonen_tokenizer.service.http.service import Service
 from kohonen_tokenizer.service.http.settings import Settings
@@ -19,7 +18,13 @@ from kohonen_tokenizer.service.http.settings import Settings
 
 def test_one_line_tells_what_is_served_and_where(server, tokenizer):
     (line,) = [line for line in server.log.splitlines() if "serving" in line]
-    for part in ("tiny-colors", tokenizer.codebook.sha256[:12], "CPUExecutionProvider", "1 thread a run", server.url):
+    for part in (
+        "tiny-colors",
+        tokenizer.codebook.sha256[:12],
+        "CPUExecutionProvider",
+        "1 thread a run",
+        server.url,
+    ):
         assert part in line
 
 
@@ -111,24 +116,6 @@ def test_a_service_that_was_told_to_stop_is_not_ready(tokenizer):
     service.stop()
     with pytest.raises(StoppingError):
         service.require_ready()
-
-
-def test_a_port_that_is_taken_is_one_clear_error():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(AddressError, match=f"port {port}: Address already in use"):
-            listen("127.0.0.1", port)
-
-
-def test_a_host_that_is_not_ours_is_one_clear_error():
-    # An address that is reserved for documentation, so that nobody has it.
-    with pytest.raises(AddressError, match=r"'203\.0\.113\.1', port 8000: Cannot assign requested address"):
-        listen("203.0.113.1", 8000)
-
-
-def test_the_socket_lets_asyncio_turn_off_nagles_algorithm():
-    with listen("127.0.0.1", 0) as listener:
-        assert listener.proto == socket.IPPROTO_TCP
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def start_crew(start_server, tiny_bundle, wait_until):
     """Start a server of two workers and wait until both are up."""
 
@@ -42,6 +42,12 @@ def start_crew(start_server, tiny_bundle, wait_until):
         return server
 
     return start
+
+
+@pytest.fixture(scope="module")
+def crew(start_crew):
+    """A server of two workers that all tests may use, and none may harm."""
+    return start_crew()
 
 
 @pytest.fixture
@@ -82,7 +88,7 @@ def test_a_worker_that_is_killed_or_hangs_costs_its_own_requests_only(
             so_far = len(clients.replies)
             wait_until(lambda clients=clients, so_far=so_far: len(clients.replies) > so_far + 100)
             wait_until(lambda before=before: len(workers_of(server) - before) == 1 and both_work())
-        # Each client lost at most the request that it had there, by a connection that was closed, and went on.
+        # Each client lost at most the request that it had there, by a closed connection, and went on.
         assert len(clients.broken) <= NUM_CLIENTS
         assert not any(isinstance(error, TimeoutError) for error in clients.broken), clients.broken
         assert {reply.status for reply in clients.replies} == {200}
@@ -94,16 +100,15 @@ def test_a_worker_that_is_killed_or_hangs_costs_its_own_requests_only(
     assert "Traceback" not in server.log
 
 
-def test_metrics_are_the_sums_over_workers(start_crew, load_on, metric, wait_until):
-    server = start_crew()
-    with load_on(server) as clients:
+def test_metrics_are_the_sums_over_workers(crew, load_on, metric, wait_until):
+    with load_on(crew) as clients:
         wait_until(lambda: len(clients.replies) > 300)
-    with httpx.Client(base_url=server.url) as client:
+    with httpx.Client(base_url=crew.url) as client:
         samples = client.get("/metrics").text
         # Counted just after its reply is out.
         wait_until(lambda: metric(client, ENCODED) == len(clients.replies))
         assert metric(client, 'kohonen_images_total{operation="encode"}') == len(clients.replies)
-        assert metric(client, "kohonen_request_seconds_count" '{route="/encode"}') == len(clients.replies)
+        assert metric(client, 'kohonen_request_seconds_count{route="/encode"}') == len(clients.replies)
         wait_until(lambda: metric(client, "kohonen_pending_requests") == 0)
     for worker in (0, 1):
         assert f'process_resident_memory_bytes{{worker="{worker}"}}' in samples
@@ -113,11 +118,10 @@ def test_metrics_are_the_sums_over_workers(start_crew, load_on, metric, wait_unt
     assert model.endswith(" 1.0")
 
 
-def test_the_supervisor_loads_no_runtime(start_crew):
-    server = start_crew()
-    libraries = Path(f"/proc/{server.process.pid}/maps").read_text()
+def test_the_supervisor_loads_no_runtime(crew):
+    libraries = Path(f"/proc/{crew.process.pid}/maps").read_text()
     assert "onnxruntime" not in libraries
-    assert all("onnxruntime" in Path(f"/proc/{pid}/maps").read_text() for pid in workers_of(server))
+    assert all("onnxruntime" in Path(f"/proc/{pid}/maps").read_text() for pid in workers_of(crew))
 
 
 def test_no_worker_outlives_its_supervisor(start_crew, wait_until):
