@@ -13,6 +13,7 @@ from .access import KeyMiddleware, allow_origins
 from .error_replies import add_error_handlers
 from .exchange import ExchangeMiddleware
 from .hot_path import HotPath
+from .loop_lag import watch_event_loop
 from .openapi import TITLE
 from .routes import HOT_ROUTES, ROUTERS
 from .service import Service
@@ -34,12 +35,14 @@ def create_app(service: Service, *, is_warm_first: bool = False) -> ASGIApp:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # Beside the server, so that it can say "not ready" meanwhile.
         models = asyncio.create_task(service.run_models())
+        lag = asyncio.create_task(watch_event_loop(service.metrics.observe_loop_lag))
         while is_warm_first and service.is_warming_up and not service.is_stopping:
             await asyncio.sleep(_WARMTH_POLL_S)
         yield
         service.stop()
         models.cancel()
-        await asyncio.wait([models])
+        lag.cancel()
+        await asyncio.wait([models, lag])
         await asyncio.to_thread(service.close)
 
     # Our own /docs and /openapi.json stand in for FastAPI's: their examples are made for the model.

@@ -107,6 +107,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self._loop_lag = Histogram(
+            "kohonen_event_loop_lag_seconds",
+            "Seconds that the event loop was late, asked some fifty times a second.",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
         self._queued = Gauge(
             "kohonen_queue_images",
             "Images and token grids that wait for a model run.",
@@ -161,6 +167,10 @@ class Metrics:
             self._errors.labels(code=error_code).inc()
             if status in (429, 503, 504):
                 self._rejected.labels(code=error_code).inc()
+
+    def observe_loop_lag(self, seconds: float) -> None:
+        """Add how late the event loop was once."""
+        self._loop_lag.observe(seconds)
 
     def observe_stage(self, operation: Operation, *, stage: Stage, seconds: float) -> None:
         """Add the time of one stage of one request."""
