@@ -1,7 +1,7 @@
 """Batches across requests: images that arrive while the model is busy share its next run.
 
-A batch leaves as soon as a runner is idle, so no timer is in the way of a lone request, and it grows by itself
-while all runners are busy. Encoding and decoding have queues of their own, which take turns.
+A batch leaves as soon as a runner is idle, so no timer is in the way of a lone request, and it grows by
+itself while all runners are busy. Encoding and decoding have queues of their own, which take turns.
 
     submit ──> lane "encode" ─┐                                        ┌─> deliver
     submit ──> lane "decode" ─┴─> runner threads: one batch each, run ─┴─> deliver
@@ -133,7 +133,7 @@ class Batcher:
         return len(self._running)
 
     def close(self, *, timeout_s: float | None = None) -> None:
-        """Refuse further work, finish what is queued, and end the threads; wait for that at most `timeout_s`."""
+        """Refuse further work, finish what is queued, and end the threads, waiting at most `timeout_s`."""
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
@@ -151,7 +151,7 @@ class Batcher:
             )
         if time.monotonic() + self.queue_s > deadline:
             raise QueueFullError(
-                f"{num_queued} images wait, about {self.queue_s:.1f} s of work, and the deadline comes before; "
+                f"{num_queued} images wait, {self.queue_s:.1f} s of work, and the deadline comes before; "
                 "try again later, or give the request more time",
                 retry_after_s=self.queue_s,
             )

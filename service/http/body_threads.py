@@ -15,8 +15,8 @@ T = TypeVar("T")
 class BodyThreads:
     """A fixed number of threads that do one piece of work at a time each, in the order of their coming.
 
-    The standard library's pool makes a future, with a lock of its own, for each piece of work; to put small images
-    into the batcher needs none, and a third of the time.
+    The standard library's pool makes a future, with a lock of its own, for each piece of work; to put small
+    images into the batcher needs none, and a third of the time.
     """
 
     def __init__(self, num_threads: int, *, name: str = "body") -> None:

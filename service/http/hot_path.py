@@ -1,8 +1,8 @@
 """The short way for the calls that come by the thousand.
 
-Routing, solving dependencies and exit stacks cost more CPU than a small image costs the model. So these calls go
-from the server straight to their endpoints, which need nothing of that; FastAPI has the same endpoints, documents
-them, and gets every other call.
+Routing, solving dependencies and exit stacks cost more CPU than all else that is done for a small image, but
+for the model. So these calls go from the server straight to their endpoints, which need nothing of that;
+FastAPI has the same endpoints, documents them, and gets every other call.
 """
 
 from collections.abc import Iterable

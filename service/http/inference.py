@@ -1,4 +1,4 @@
-"""The batcher for coroutines: results and errors arrive on the event loop, and waiting ends at the deadline."""
+"""The batcher for coroutines: results arrive on the event loop, and waiting ends at the deadline."""
 
 import asyncio
 import time
@@ -50,7 +50,7 @@ class Inference:
         max_wait_s: float,
         num_runners: int,
     ) -> None:
-        """Start the batcher, on the event loop; `threads` do the work before it, the rest is the batcher's."""
+        """Start the batcher, on the event loop; `threads` do what comes before it, the rest is its own."""
         self._threads = threads
         self._loop = asyncio.get_running_loop()
         self.batcher = Batcher(
@@ -74,8 +74,8 @@ class Inference:
     ) -> Work:
         """Run `operation` on the rows that `prepare` makes in a worker thread; the work has its result.
 
-        From its thread the rows go to the batcher without a stop at the event loop, where a turn may cost more
-        than a small image.
+        From its thread the rows go to the batcher without a stop at the event loop, where a turn may cost
+        more than a small image.
 
         Args:
             operation: "encode" or "decode".

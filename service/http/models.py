@@ -107,7 +107,8 @@ class ServedModel:
     async def decode(
         self, prepare: Callable[[], Tokens], *, deadline: float, receive: Receive | None = None
     ) -> Pixels:
-        """Images uint8 [B, H, W, 3] of the tokens int32 [B, h, w], in range, that `prepare` makes in a thread.
+        """Images uint8 [B, H, W, 3] of the tokens int32 [B, h, w], in range, that `prepare` makes in a
+        thread.
 
         Raises:
             TokenizerError: as `Inference.run` has it, and what `prepare` raises.

@@ -1,8 +1,8 @@
 """The server in one process: from settings to a listening service, and to its end.
 
 An end loses nothing that a client has sent. New connections are kept out first; those that are there, and
-those that wait to be accepted, have a moment in which a request on its way arrives and gets its reply, and the
-close of the connection with it; then whatever is still in work gets the rest of the time to drain.
+those that wait to be accepted, have a moment in which a request on its way arrives and gets its reply, and
+the close of the connection with it; then whatever is still in work gets the rest of the time to drain.
 """
 
 import asyncio
@@ -166,8 +166,8 @@ def _log_failure(companion: "asyncio.Task[None]") -> None:
 def _spare_the_garbage_collector() -> None:
     """Have it look at young objects less often, and at those of the start never again.
 
-    Requests make objects by the hundred and few cycles: at the default, a quarter of the event loop's time goes
-    to the search for them.
+    Requests make objects by the hundred and few cycles: at the default, a quarter of the event loop's time
+    goes to the search for them.
     """
     gc.collect()
     gc.freeze()

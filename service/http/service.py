@@ -277,7 +277,7 @@ class Service:
         limit = self.settings.max_pending_bytes
         if self._num_pending_bytes + num_bytes > limit:
             raise QueueFullError(
-                f"bodies of {self._num_pending_bytes} bytes are in work, the limit is {limit}; try again later",
+                f"bodies of {self._num_pending_bytes} bytes are in work, the limit is {limit}; try later",
                 retry_after_s=self._queue_s(),
             )
         place.num_bytes += num_bytes

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..errors import BundleNotFoundError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-# Without leading zeros, so that a version has one spelling; at most nine digits, as it is ordered as a number.
+# Without leading zeros, so that a version has one spelling; at most nine digits, as it is a number.
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 

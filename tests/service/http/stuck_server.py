@@ -31,7 +31,5 @@ class StuckBackend:
 settings = read_settings({})
 configure_logging(settings.log_level, log_format=settings.log_format)
 bundle = load_bundle(settings.bundle)
-tokenizer = Tokenizer(
-    bundle, backend=StuckBackend(OnnxBackend.load(bundle, device="cpu", num_threads=1))
-)
+tokenizer = Tokenizer(bundle, backend=StuckBackend(OnnxBackend.load(bundle, device="cpu", num_threads=1)))
 run(settings, models=[LoadedModel(name="tiny-colors", version="1", tokenizer=tokenizer)])
