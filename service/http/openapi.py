@@ -152,8 +152,8 @@ def request_docs(*contents: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def json_body(*models: type[BaseModel]) -> dict[str, Any]:
-    """A JSON body of any of `models`, which hold no models themselves: references would lead nowhere."""
-    schemas = [model.model_json_schema() for model in models]
+    """A JSON body of any of `models`."""
+    schemas = [_whole_schema(model) for model in models]
     return {media.JSON: {"schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}}}
 
 
@@ -230,6 +230,28 @@ def _error_docs(errors: Sequence[type[TokenizerError]]) -> dict[str, Any]:
         "model": Error,
         "content": {media.JSON: {"schema": {"properties": codes}}},
     }
+
+
+def _whole_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of `model` with those of the models in it in their places, where it refers to them.
+
+    FastAPI keeps no definitions beside the schemas of bodies that it does not read itself.
+    """
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, list):
+            return [resolve(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        others = {key: resolve(value) for key, value in node.items() if key != "$ref"}
+        if "$ref" in node:
+            return resolve(definitions[node["$ref"].removeprefix("#/$defs/")]) | others
+        return others
+
+    whole: dict[str, Any] = resolve(schema)
+    return whole
 
 
 def _binary(description: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The shapes of our JSON, for the documentation; images and tokens never pass through these classes."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -18,16 +18,23 @@ class _Card(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+_Token = Annotated[int, Field(ge=0)]
+_Row = Annotated[list[_Token], Field(min_length=1)]
+_Grid = Annotated[list[_Row], Field(min_length=1)]
+_Grids = Annotated[list[_Grid], Field(min_length=1)]
+_ImageFile = Annotated[str, Field(min_length=1)]
+
+
 class OneImage(_Record):
     """An image to encode."""
 
-    image: str = Field(description="A JPEG, PNG or WebP file as base64, or as a data: URL.")
+    image: _ImageFile = Field(description="A JPEG, PNG or WebP file as base64, or as a data: URL.")
 
 
 class ManyImages(_Record):
     """Images to encode."""
 
-    images: list[str] = Field(min_length=1, description="Each as base64, or as a data: URL.")
+    images: list[_ImageFile] = Field(min_length=1, description="Each as base64, or as a data: URL.")
 
 
 class _Claims(_Record):
@@ -38,15 +45,13 @@ class _Claims(_Record):
 class TokenGrids(_Claims):
     """Tokens to decode; a reply of /encode is one."""
 
-    tokens: list[list[int]] | list[list[list[int]]] = Field(description="One grid [h][w], or many [B][h][w].")
+    tokens: _Grid | _Grids = Field(description="One grid [h][w], or many [B][h][w].")
 
 
 class SoftTargetsRequest(_Claims):
     """Tokens to weigh codes for; a reply of /encode is one. A parameter may be in the URL instead."""
 
-    tokens: list[int] | list[list[int]] | list[list[list[int]]] = Field(
-        min_length=1, description="[N], [h][w] or [B][h][w]."
-    )
+    tokens: _Row | _Grid | _Grids = Field(description="[N], [h][w] or [B][h][w].")
     sigma: float = Field(default=1.0, gt=0, description="In steps of the map.")
     radius: float | None = Field(default=None, ge=0, description="If sent, the weights are sparse.")
     k: int | None = Field(default=None, ge=1, description="Instead of `radius`.")
@@ -64,8 +69,8 @@ class PerturbRequest(TokenGrids):
 class InterpolateRequest(_Claims):
     """The two ends of a path over the map."""
 
-    start: list[list[int]] = Field(alias="from", description="A grid [h][w].")
-    end: list[list[int]] = Field(alias="to", description="A grid [h][w].")
+    start: _Grid = Field(alias="from", description="A grid [h][w].")
+    end: _Grid = Field(alias="to", description="A grid [h][w].")
     steps: int = Field(
         default=8, ge=2, description="Here or in the URL: grids on the way, the ends included."
     )

@@ -28,7 +28,7 @@ _Name = Annotated[str, Field(max_length=_MAX_NAME_CHARS)]
 
 
 class _InputParameters(Parameters):
-    binary_data_size: int | None = Field(default=None, ge=0)
+    binary_data_size: int | None = Field(default=None, ge=0, description="Bytes of its binary data.")
 
 
 class _Input(Parameters):
@@ -37,7 +37,7 @@ class _Input(Parameters):
     shape: list[Annotated[int, Field(ge=0)]] = Field(max_length=MAX_DIMENSIONS)
     parameters: _InputParameters = _InputParameters()
     # Not a list of anything: pydantic would look at each number.
-    data: Any = None
+    data: Any = Field(default=None, json_schema_extra={"type": "array"})
 
 
 class _OutputParameters(Parameters):
@@ -59,11 +59,24 @@ class RequestParameters(Parameters):
     )
 
 
-class _Request(Parameters):
-    id: _Name | None = None
-    parameters: RequestParameters = RequestParameters()
-    inputs: list[_Input] = Field(min_length=1, max_length=_MAX_TENSORS)
-    outputs: list[_Output] = Field(default=[], max_length=_MAX_TENSORS)
+class InferBody(Parameters):
+    """The JSON of an inference request."""
+
+    id: _Name | None = Field(default=None, description="Comes back in the reply.")
+    parameters: RequestParameters = Field(
+        default=RequestParameters(),
+        description="`timeout` in microseconds, `binary_data_output`, and `resize` for the input `image`.",
+    )
+    inputs: list[_Input] = Field(
+        min_length=1,
+        max_length=_MAX_TENSORS,
+        description="One tensor, as the model's own description has it.",
+    )
+    outputs: list[_Output] = Field(
+        default=[],
+        max_length=_MAX_TENSORS,
+        description="Those wanted; without it the first that the model has.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +117,7 @@ def read_request(content: bytes, *, header_bytes: int | None, max_header_bytes: 
             "data, or fewer"
         )
     text = content[:header_bytes]
-    request = validate(_Request, read_json_object(text, example=_EXAMPLE))
+    request = validate(InferBody, read_json_object(text, example=_EXAMPLE))
     return InferRequest(
         id=request.id,
         parameters=request.parameters,

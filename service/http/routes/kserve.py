@@ -2,7 +2,7 @@
 
 import time
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends
@@ -28,7 +28,7 @@ from .. import media
 from ..bodies import read_content
 from ..kserve.compression import accepted_encoding, content_encoding, decompress
 from ..kserve.docs import ModelName, object_docs, protocol_docs
-from ..kserve.messages import InferRequest, read_request
+from ..kserve.messages import InferBody, InferRequest, read_request
 from ..kserve.models import ProtocolModel, outputs_of, protocol_models, use
 from ..kserve.replies import (
     HEADER_LENGTH,
@@ -38,7 +38,7 @@ from ..kserve.replies import (
     model_index,
     model_metadata,
 )
-from ..openapi import BODY_ERRORS, WORK_ERRORS, binary_body
+from ..openapi import BODY_ERRORS, WORK_ERRORS, binary_body, json_body, request_docs
 from ..parameters import NoParameters, Parameters, parameter_docs
 from ..replies import json_response
 from ..service import Place, Service, ServiceDep
@@ -142,42 +142,10 @@ async def get_index(service: ServiceDep) -> Response:
     return Response(orjson.dumps(model_index(models)), media_type=media.JSON)
 
 
-_TENSOR = {"type": "object", "required": ["name", "datatype", "shape"]}
-_INFER_REQUEST: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            media.JSON: {
-                "schema": {
-                    "type": "object",
-                    "required": ["inputs"],
-                    "properties": {
-                        "inputs": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": _TENSOR,
-                            "description": "One tensor, as the model's own description has it.",
-                        },
-                        "id": {"type": "string", "description": "Comes back in the reply."},
-                        "parameters": {
-                            "type": "object",
-                            "description": "`timeout` in microseconds, `binary_data_output`, and `resize` "
-                            "for the input `image`.",
-                        },
-                        "outputs": {
-                            "type": "array",
-                            "items": {"type": "object", "required": ["name"]},
-                            "description": "Those wanted; without it the first that the model has.",
-                        },
-                    },
-                }
-            },
-            **binary_body(
-                media.OCTETS, f"the same, and binary data from the byte that {HEADER_LENGTH} names on"
-            ),
-        },
-    }
-}
+_INFER_REQUEST = request_docs(
+    json_body(InferBody),
+    binary_body(media.OCTETS, f"the same, and binary data from the byte that {HEADER_LENGTH} names on"),
+)
 
 
 @router.post(
