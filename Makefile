@@ -14,7 +14,7 @@ ON_DEVICE = $(if $(DEVICE),--device $(DEVICE))
 INSTALL = $(UV) pip install --quiet --constraints constraints.txt --build-constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format benchmark bundle constraints clean
+.PHONY: help serve test test-ray check format benchmark bundle constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ serve: .venv-serve/.ready ## Serve BUNDLE on HOST:PORT (127.0.0.1:8000)
 
 test: check ## Every check and every test
 	$(RUN)pytest
+	$(MAKE) --no-print-directory test-ray
+
+test-ray: .venv/.ready ## The tests that start a Ray cluster on this machine
+	$(RUN)pytest -m ray tests/service/test_ray_deployment.py
 
 check: .venv/.ready .venv-serve/.ready ## Format, lint, types and the direction of imports
 	$(RUN)ruff format --check --quiet .
