@@ -114,7 +114,7 @@ class Replica:
             settings = settings.model_copy(update={"device": "cpu"})
             logger.info("device auto: cpu, because Ray gives a GPU only where device names one")
         resources = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
-        share_cpus(max(1, int(available_threads() / resources.get("CPU", 1))))
+        share_cpus(max(1, int(available_threads() / (resources.get("CPU") or 1))))
         models = load_models(settings, versions=versions)
         self._service = Service(settings, models=models)
         self._service.loader = NoLoads()
