@@ -9,7 +9,7 @@ from .ceiling import Ceiling
 from .closed_loop import ClosedLoopResult, closed_loop
 from .metrics import ModelRuns, model_runs
 from .open_loop import OpenLoopResult, open_loop
-from .processes import usage
+from .processes import Machine, usage
 from .servers import Server, Started, check, requests_of, serving, static_server, wait_until_right
 from .static_server import BODY
 from .workloads import Name, Workload
@@ -51,6 +51,8 @@ class Measurement:
     ratio: float
     """Of `images_per_s` to the ceiling of the same round."""
     server_cpu_us_per_request: float
+    others_share: float
+    """Of the machine's CPU time during the closed loop, what neither the server nor the generator used."""
     closed_loop: ClosedLoopResult
     open_loop: OpenLoopResult | None
     runs: ModelRuns | None
@@ -135,8 +137,10 @@ def _measure(started: Started, workload: Workload, *, ceiling: float, seconds: f
     bodies = check(started, workload)
     closed_loop(workload, port=started.port, path=path, seconds=WARM_UP_S)
     cpu_before_s = usage(started.pid).cpu_s
+    machine = Machine()
     closed = closed_loop(workload, port=started.port, path=path, seconds=seconds)
     cpu_s = usage(started.pid).cpu_s - cpu_before_s
+    others_share = machine.others_share(cpu_s + closed.cpu_us_per_request * closed.num_requests / 1e6)
     if closed.num_not_2xx or closed.num_broken:
         raise RuntimeError(
             f"{workload.name}: of {closed.num_requests} requests {closed.num_not_2xx} were refused and "
@@ -163,6 +167,7 @@ def _measure(started: Started, workload: Workload, *, ceiling: float, seconds: f
         images_per_s=images_per_s,
         ratio=images_per_s / ceiling,
         server_cpu_us_per_request=cpu_s / closed.num_requests * 1e6,
+        others_share=others_share,
         closed_loop=closed,
         open_loop=opened,
         runs=runs,

@@ -75,6 +75,18 @@ def usage(pid: int) -> Usage:
     return Usage(cpu_s=cpu_s, rss_mib=rss_mib, num_files=num_files, num_threads=num_threads)
 
 
+class Machine:
+    """What the whole machine's CPUs did since this object was made."""
+
+    def __init__(self) -> None:
+        self._before = _machine_ticks()
+
+    def others_share(self, cpu_s: float) -> float:
+        """The share of all CPU time that went to others than those that used `cpu_s` of it."""
+        busy, total = (now - then for now, then in zip(_machine_ticks(), self._before, strict=True))
+        return max(0.0, busy - cpu_s * _TICKS_PER_S) / total
+
+
 def free_port() -> int:
     """A TCP port of this machine that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -94,6 +106,13 @@ def _descendants(pid: int) -> list[int]:
     for parent in found:
         found += children.get(parent, [])
     return found[1:]
+
+
+def _machine_ticks() -> tuple[int, int]:
+    """Ticks that all CPUs together were busy, and ticks that passed."""
+    # user, nice, system, idle, iowait, irq, softirq, steal; guests are in user already.
+    ticks = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
 def _stat(pid: int) -> list[str]:

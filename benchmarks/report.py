@@ -28,6 +28,12 @@ def format_report(comparison: Comparison, *, workloads: Mapping[Name, Workload])
     """The tables and the aims, as text."""
     lines = [line for name in workloads for line in _workload_table(comparison, workloads[name])]
     lines += _open_loop_table(comparison)
+    others = [m.others_share for m in comparison.measurements]
+    if others:
+        lines += [
+            f"\nOther processes took {median(others):.0%} of the machine's CPU time on the median, and "
+            f"{max(others):.0%} at most; on a machine at rest that is near 0."
+        ]
     lines += ["", "Aims:"]
     lines += [
         f"- {'met' if aim.is_met else 'MISSED'}: {aim.aim}: {aim.measured}" for aim in judge(comparison)

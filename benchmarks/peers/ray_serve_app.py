@@ -47,6 +47,6 @@ class Tokens:
 
 
 if __name__ == "__main__":
-    ray.init(num_cpus=NUM_CPUS, include_dashboard=False, log_to_driver=False)
+    ray.init(_node_ip_address="127.0.0.1", num_cpus=NUM_CPUS, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": int(os.environ["PORT"]), "access_log": False})
     serve.run(Tokens.bind(), blocking=True)
