@@ -18,26 +18,15 @@ from .openapi import TITLE
 from .routes import HOT_ROUTES, ROUTERS
 from .service import Service
 
-# A signal may end the wait for warmth, and no event would hear of it.
-_WARMTH_POLL_S = 0.05
 
-
-def create_app(service: Service, *, is_warm_first: bool = False) -> ASGIApp:
-    """The ASGI app around `service`, which its lifespan starts and closes.
-
-    Args:
-        service: what is served.
-        is_warm_first: start when the models are warm, for others take the requests meanwhile; else start at
-            once, and say that they are not.
-    """
+def create_app(service: Service) -> ASGIApp:
+    """The ASGI app around `service`, which its lifespan starts and closes."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # Beside the server, so that it can say "not ready" meanwhile.
         models = asyncio.create_task(service.run_models())
         lag = asyncio.create_task(watch_event_loop(service.metrics.observe_loop_lag))
-        while is_warm_first and service.is_warming_up and not service.is_stopping:
-            await asyncio.sleep(_WARMTH_POLL_S)
         yield
         service.stop()
         models.cancel()

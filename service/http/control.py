@@ -8,6 +8,8 @@ import socket
 from dataclasses import dataclass
 from typing import Any, Self
 
+BEAT_INTERVAL_S = 1.0
+
 # The longest lines are settings with thousands of API keys.
 _MAX_LINE_BYTES = 2**24
 
@@ -22,8 +24,8 @@ class Start:
     worker: int
     num_workers: int
     metrics_directory: str
-    listener: int
-    """The file descriptor of the socket that the workers share."""
+    connections: int
+    """The file descriptor of the socket on which clients' connections come."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,9 +37,16 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Beat:
-    """From a worker, every second: its event loop turns, and whether its models ran lately."""
+    """From a worker, every second: its event loop turns, whether its models ran lately, and what it has."""
 
     is_alive: bool
+    num_closed: int
+    """Connections of those it got that are closed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stopping:
+    """From a worker: it was told to stop, and takes no more connections."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,10 +95,11 @@ class Settle:
     is_served: bool
 
 
-Message = Start | Failed | Beat | LoadWanted | LoadEnded | Prepare | Prepared | Settle
+Message = Start | Failed | Beat | Stopping | LoadWanted | LoadEnded | Prepare | Prepared | Settle
 
 _KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Start, Failed, Beat, LoadWanted, LoadEnded, Prepare, Prepared, Settle)
+    kind.__name__: kind
+    for kind in (Start, Failed, Beat, Stopping, LoadWanted, LoadEnded, Prepare, Prepared, Settle)
 }
 
 

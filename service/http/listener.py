@@ -8,6 +8,8 @@ import struct
 from ..errors import AddressError
 
 BACKLOG = 2048
+# In which handshakes that are under way when new ones are refused come to their end: more than a round trip.
+HANDSHAKE_S = 0.1
 
 # Linux's number; Python's socket module does not name it.
 _SO_ATTACH_FILTER = 26

@@ -20,7 +20,7 @@ from typing import Any
 import uvicorn
 
 from .app import create_app
-from .listener import BACKLOG, listen, refuse_new_connections
+from .listener import BACKLOG, HANDSHAKE_S, listen, refuse_new_connections
 from .loads import load_newest_on_hangup
 from .models import LoadedModel
 from .service import Service
@@ -30,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 # New objects between two searches for cycles; Python's own is 700.
 _GC_THRESHOLD = 20_000
-# In which handshakes that are under way end: more than a round trip.
-_HANDSHAKE_S = 0.1
 # In which a request that is on its way to us arrives, on a connection that is kept alive.
 _LINGER_S = 1.0
 
@@ -50,33 +48,24 @@ def run(settings: Settings, *, models: Sequence[LoadedModel]) -> None:
     with listen(settings.host, settings.port) as listener:
         service = Service(settings, models=models)
         log_models(models, where=settings.base_url)
-
-        serve_on(
-            listener,
-            service=service,
+        server = Server(
+            service,
             companion=lambda _: load_newest_on_hangup(service.loads),
-            is_shared=False,
+            on_stop=lambda: refuse_new_connections(listener),
         )
+        serve_until_stopped(server, listeners=[listener])
 
 
-def serve_on(listener: socket.socket, *, service: Service, companion: Companion, is_shared: bool) -> None:
-    """Serve on `listener` until the server is stopped, and close it.
-
-    Args:
-        listener: the socket.
-        service: what is served.
-        companion: runs on the same event loop as long as the server does.
-        is_shared: whether other processes accept from the socket too. They get the connections while this one
-            warms up, and when it stops.
-    """
-    server = Server(service, companion=companion, is_shared=is_shared)
+def serve_until_stopped(server: "Server", *, listeners: list[socket.socket]) -> None:
+    """Serve on `listeners`, and what `server` adopts, until it is stopped; then close them."""
     _spare_the_garbage_collector()
-    server.run(sockets=[listener])
+    server.run(sockets=listeners)
     logger.info("stopped")
-    if service.num_in_threads:
+    num_in_threads = server.service.num_in_threads
+    if num_in_threads:
         # Work in a thread cannot be cancelled, and Python would wait for it, however long it takes. Whoever
         # asked for it was told already.
-        logger.warning("threads that outlast the drain, and are dropped: %d", service.num_in_threads)
+        logger.warning("threads that outlast the drain, and are dropped: %d", num_in_threads)
         logging.shutdown()
         os._exit(0)
 
@@ -97,11 +86,17 @@ def log_models(models: Sequence[LoadedModel], *, where: str) -> None:
 class Server(uvicorn.Server):
     """uvicorn's server, which drains before it closes, and returns after a signal instead of dying of it."""
 
-    def __init__(self, service: Service, *, companion: Companion, is_shared: bool) -> None:
-        """See `serve_on`."""
+    def __init__(self, service: Service, *, companion: Companion, on_stop: Callable[[], None]) -> None:
+        """Take what concerns the process that it serves in.
+
+        Args:
+            service: what is served.
+            companion: runs on the same event loop as long as the server does.
+            on_stop: is called when the stop begins.
+        """
         super().__init__(
             uvicorn.Config(
-                create_app(service, is_warm_first=is_shared),
+                create_app(service),
                 lifespan="on",
                 ws="none",
                 log_config=None,
@@ -111,18 +106,36 @@ class Server(uvicorn.Server):
                 backlog=BACKLOG,
             )
         )
-        self._is_shared = is_shared
-        self._service = service
+        self._on_stop = on_stop
+        self.service = service
         self._companion = companion
+
+    @property
+    def num_connections(self) -> int:
+        """Connections that are open."""
+        return len(self.server_state.connections)
+
+    async def adopt(self, connection: socket.socket) -> None:
+        """Serve a connection that another process has accepted."""
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(self._make_protocol, connection)
+        except OSError:
+            connection.close()  # the client is gone already
 
     def stop(self) -> None:
         """Begin to stop."""
-        self._service.stop()
+        self.service.stop()
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._service.stop()
+        self.service.stop()
         super().handle_exit(sig, frame)
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        # As uvicorn does it for the connections that it accepts itself.
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         companion = asyncio.create_task(self._companion(self))
@@ -134,15 +147,13 @@ class Server(uvicorn.Server):
             await asyncio.wait([companion])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if not self._is_shared:
-            for listener in sockets or ():
-                refuse_new_connections(listener)
-        await asyncio.sleep(_HANDSHAKE_S)
-        linger_until = time.monotonic() + min(_LINGER_S, self._service.remaining_s / 2)
+        self._on_stop()
+        await asyncio.sleep(HANDSHAKE_S)
+        linger_until = time.monotonic() + min(_LINGER_S, self.service.remaining_s / 2)
         while self.server_state.connections and not self.force_exit and time.monotonic() < linger_until:
             await asyncio.sleep(0.02)
         # A float does as well where it is used.
-        self.config.timeout_graceful_shutdown = self._service.remaining_s  # type: ignore[assignment]
+        self.config.timeout_graceful_shutdown = self.service.remaining_s  # type: ignore[assignment]
         await super().shutdown(sockets)
 
     @contextmanager

@@ -159,11 +159,6 @@ class Service:
         return max(0.0, self._stop_by - time.monotonic())
 
     @property
-    def is_warming_up(self) -> bool:
-        """Whether the warm-up is neither done nor failed."""
-        return self._warmth == "warming up"
-
-    @property
     def is_broken(self) -> bool:
         """Whether the warm-up failed, so that this process never becomes ready."""
         return self._warmth == "broken"

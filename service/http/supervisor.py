@@ -1,11 +1,12 @@
 """Several worker processes behind one port: started, watched, restarted, loaded and stopped together.
 
-The supervisor opens the socket and serves nothing itself. Each worker accepts from the same socket, so that
-one that is busy or hangs leaves new connections to the others.
+The supervisor accepts the connections and serves none: each goes to the worker that has the fewest, and none
+to one that is not up or shows no life. All that a client sends, and gets, is between it and its worker.
 
-    supervisor ──control socket──> worker 0 ──┐
-        │                                     ├──accept──> the one port
-        └────────control socket──> worker 1 ──┘
+    the one port ──> supervisor ──connections──> worker 0
+                              ├── control ─────> worker 0
+                              ├──connections──> worker 1
+                              └── control ─────> worker 1
 """
 
 import asyncio
@@ -22,8 +23,9 @@ from collections.abc import Mapping, Sequence
 from ..errors import DeviceError, LoadBusyError, LoadError, WorkerError
 from ..runtime.catalog import Catalog
 from ..runtime.cuda import list_gpus
+from .connections import Dealer
 from .control import LoadEnded, LoadWanted, Prepare, Settle, Start
-from .listener import listen, refuse_new_connections
+from .listener import HANDSHAKE_S, listen, refuse_new_connections
 from .loads import LoadReport, Loads, load_newest_on_hangup
 from .settings import Settings
 from .shared_metrics import forget_gauges
@@ -91,11 +93,12 @@ class Supervisor:
             WorkerProcess(
                 number,
                 timeout_s=settings.worker_timeout_s,
-                on_up=self._note_up,
+                on_life=self._note_life,
                 on_load_wanted=self._start_load,
             )
             for number in range(settings.workers)
         ]
+        self._dealer = Dealer(listener, takers=self._workers)
         self._loads = WorkerLoads(catalog, versions=versions, workers=self._workers)
 
     async def run(self) -> None:
@@ -112,8 +115,8 @@ class Supervisor:
         await self._stop.wait()
         hangups.cancel()
         refuse_new_connections(self._listener)
-        # The workers have it still, and the last of them to close it empties its queue.
-        self._listener.close()
+        await asyncio.sleep(HANDSHAKE_S)
+        self._dealer.close()
         for signal_number, patience_s in (
             (signal.SIGTERM, self._settings.drain_timeout_s + _KILL_AFTER_S),
             (signal.SIGKILL, None),
@@ -157,7 +160,7 @@ class Supervisor:
             worker=worker.number,
             num_workers=len(self._workers),
             metrics_directory=self._metrics_directory,
-            listener=self._listener.fileno(),
+            connections=-1,
         )
 
     def _environment_of(self, worker: WorkerProcess) -> dict[str, str]:
@@ -165,8 +168,9 @@ class Supervisor:
             return dict(os.environ)
         return {**os.environ, _GPUS_VARIABLE: self._gpus[worker.number % len(self._gpus)]}
 
-    def _note_up(self) -> None:
-        if all(worker.is_up for worker in self._workers):
+    def _note_life(self) -> None:
+        self._dealer.resume()
+        if not self._were_all_up and all(worker.is_up for worker in self._workers):
             self._were_all_up = True
             logger.info("all %d workers are up at %s", len(self._workers), self._settings.base_url)
 

@@ -15,7 +15,9 @@ from typing import Any, NoReturn
 
 from ..errors import LoadBusyError, LoadError, NotReadyError, TokenizerError
 from ..runtime.threads import share_cpus
+from .connections import receive_connections
 from .control import (
+    BEAT_INTERVAL_S,
     Beat,
     Channel,
     Failed,
@@ -25,6 +27,7 @@ from .control import (
     Prepared,
     Settle,
     Start,
+    Stopping,
     read_message,
     write_message,
 )
@@ -33,14 +36,13 @@ from .loads import LoadReport
 from .logs import configure_logging
 from .metrics import Metrics
 from .models import ServedModel
-from .server import Server, log_models, serve_on
+from .server import Server, log_models, serve_until_stopped
 from .service import Service
 from .settings import Settings
 from .shared_metrics import SharedFiles
 
 logger = logging.getLogger(__name__)
 
-BEAT_INTERVAL_S = 1.0
 _CANNOT_START = 2
 
 
@@ -73,19 +75,23 @@ def serve(start: Start, *, control: socket.socket) -> None:
     models = load_models(settings, versions=start.versions)
     metrics = Metrics(SharedFiles(start.metrics_directory, worker=start.worker))
     service = Service(settings, models=models, metrics=metrics)
-    link = SupervisorLink(service, control=control)
-    service.loader = link
     log_models(models, where=f"{settings.base_url} as worker {start.worker}")
-    with socket.socket(fileno=start.listener) as listener:
-        serve_on(listener, service=service, companion=link.run, is_shared=True)
+    with socket.socket(fileno=start.connections) as connections:
+        link = SupervisorLink(service, control=control, connections=connections)
+        service.loader = link
+        server = Server(service, companion=link.run, on_stop=link.announce_stop)
+        serve_until_stopped(server, listeners=[])
 
 
 class SupervisorLink:
-    """A worker's line to the supervisor: signs of life go up, loads come down."""
+    """A worker's line to the supervisor: signs of life go up, connections and loads come down."""
 
-    def __init__(self, service: Service, *, control: socket.socket) -> None:
+    def __init__(self, service: Service, *, control: socket.socket, connections: socket.socket) -> None:
+        """Take the worker's ends of both socket pairs."""
         self._service = service
         self._control = control
+        self._connections = connections
+        self._num_adopted = 0
         self._channel: Channel | None = None
         self._tickets = itertools.count()
         self._wanted: dict[int, asyncio.Future[LoadEnded]] = {}
@@ -96,6 +102,8 @@ class SupervisorLink:
         """Beat, and do what the supervisor says; stop `server` when the supervisor is gone."""
         self._channel = channel = await Channel.open(self._control)
         self._spawn(self._beat(server, channel))
+        self._connections.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._connections, self._adopt, server)
         try:
             while (message := await channel.receive()) is not None:
                 match message:
@@ -108,6 +116,7 @@ class SupervisorLink:
             logger.warning("the supervisor is gone: this worker stops")
             server.stop()
         finally:
+            asyncio.get_running_loop().remove_reader(self._connections)
             await channel.close()
 
     async def load(self, name: str, *, version: str | None) -> LoadReport:
@@ -126,15 +135,31 @@ class SupervisorLink:
             raise kind(ended.error)
         return LoadReport(**ended.report)
 
+    def announce_stop(self) -> None:
+        """Have the supervisor send no more connections; those under way are served."""
+        if self._channel is not None:
+            self._channel.send(Stopping())
+
+    def _adopt(self, server: Server) -> None:
+        try:
+            connections = receive_connections(self._connections)
+        except (EOFError, ConnectionError):
+            asyncio.get_running_loop().remove_reader(self._connections)
+            return
+        for connection in connections:
+            self._num_adopted += 1
+            self._spawn(server.adopt(connection))
+
     async def _beat(self, server: Server, channel: Channel) -> None:
         while not self._service.is_broken:
             self._service.metrics.refresh(is_ready=self._service.is_ready)
             try:
                 self._service.require_alive()
+                is_alive = True
             except NotReadyError:
-                channel.send(Beat(is_alive=False))
-            else:
-                channel.send(Beat(is_alive=True))
+                is_alive = False
+            num_closed = self._num_adopted - server.num_connections
+            channel.send(Beat(is_alive=is_alive, num_closed=num_closed))
             await asyncio.sleep(BEAT_INTERVAL_S)
         channel.send(Failed(error="the model failed its warm-up; see the log"))
         server.stop()

@@ -1,6 +1,7 @@
 """A worker as the supervisor sees it: a process that is started, watched, and started again."""
 
 import asyncio
+import dataclasses
 import logging
 import signal
 import socket
@@ -8,11 +9,26 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from .control import Beat, Channel, Failed, LoadEnded, LoadWanted, Prepare, Prepared, Settle, Start
+from .connections import send_connection
+from .control import (
+    BEAT_INTERVAL_S,
+    Beat,
+    Channel,
+    Failed,
+    LoadEnded,
+    LoadWanted,
+    Prepare,
+    Prepared,
+    Settle,
+    Start,
+    Stopping,
+)
 
 logger = logging.getLogger(__name__)
 
 _WATCH_INTERVAL_S = 0.5
+# Without life for so long, a worker gets no more connections; it may be slow, or about to be killed.
+_PATIENCE_S = 4 * BEAT_INTERVAL_S
 
 
 class WorkerProcess:
@@ -24,59 +40,92 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, number: int, *, timeout_s: float, on_up: Callable[[], None], on_load_wanted: "OnLoadWanted"
+        self,
+        number: int,
+        *,
+        timeout_s: float,
+        on_life: Callable[[], None],
+        on_load_wanted: "OnLoadWanted",
     ) -> None:
         """Take what concerns every process that will be this worker.
 
         Args:
             number: which of the workers, from 0.
             timeout_s: how long a process that is up may be without life.
-            on_up: is called when a process has come up.
+            on_life: is called at every sign of life.
             on_load_wanted: is called with the worker and its wish.
         """
         self.number = number
         self.is_up = False
         self._timeout_s = timeout_s
-        self._on_up = on_up
+        self._on_life = on_life
         self._on_load_wanted = on_load_wanted
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
+        self._connections: socket.socket | None = None
         self._last_life = 0.0
+        self._is_stopping = False
+        self._num_given = 0
+        self._num_closed = 0
         self._failure = ""
         self._preparing: dict[int, asyncio.Future[Prepared]] = {}
 
+    @property
+    def num_connections(self) -> int:
+        """Connections that the process has, as far as is known."""
+        return self._num_given - self._num_closed
+
+    @property
+    def takes_connections(self) -> bool:
+        """Whether the process would serve one more at once."""
+        is_lively = time.monotonic() - self._last_life < _PATIENCE_S
+        return self.is_up and is_lively and not self._is_stopping
+
+    def give(self, connection: socket.socket) -> None:
+        """Hand a connection over: see `Taker.give`."""
+        assert self._connections is not None
+        send_connection(connection, over=self._connections)
+        self._num_given += 1
+
     async def run(self, start: Start, *, environment: Mapping[str, str]) -> str:
         """Run a process until it ends, and say in a few words how it did.
+
+        Args:
+            start: what it shall do; `connections` is for this to fill in.
+            environment: its environment.
 
         Raises:
             OSError: it cannot be started.
         """
         self._failure = ""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # Not a fork of this process, and a session of its own: what a terminal sends is for us alone.
-            self._process = process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *(f"-W{option}" for option in sys.warnoptions),
-                *("-m", "kohonen_tokenizer.service.http.worker", str(theirs.fileno())),
-                pass_fds=(theirs.fileno(), start.listener),
-                env=environment,
-                start_new_session=True,
-            )
-        self._channel = channel = await Channel.open(ours)
-        channel.send(start)
-        watch = asyncio.create_task(self._watch())
-        try:
-            await self._listen(channel)
-            status = await process.wait()
-        finally:
-            watch.cancel()
-            await channel.close()
-            self.is_up = False
-            self._process = self._channel = None
-            for ticket, future in self._preparing.items():
-                future.set_result(Prepared(ticket=ticket, error="its process ended"))
-            self._preparing.clear()
+        self._is_stopping = False
+        self._num_given = self._num_closed = 0
+        control, their_control = socket.socketpair()
+        connections, their_connections = socket.socketpair()
+        with connections, control:
+            with their_control, their_connections:
+                start = dataclasses.replace(start, connections=their_connections.fileno())
+                # Not a fork of this process, and a session of its own: what a terminal sends is for us alone.
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *(f"-W{option}" for option in sys.warnoptions),
+                    *("-m", "kohonen_tokenizer.service.http.worker", str(their_control.fileno())),
+                    pass_fds=(their_control.fileno(), their_connections.fileno()),
+                    env=environment,
+                    start_new_session=True,
+                )
+            connections.setblocking(False)
+            self._connections = connections
+            self._channel = await Channel.open(control)
+            self._channel.send(start)
+            watch = asyncio.create_task(self._watch())
+            try:
+                await self._listen(self._channel)
+                status = await self._process.wait()
+            finally:
+                watch.cancel()
+                await self._channel.close()
+                self._forget()
         return self._failure or _describe(status)
 
     async def prepare(self, message: Prepare) -> Prepared:
@@ -100,17 +149,28 @@ class WorkerProcess:
     async def _listen(self, channel: Channel) -> None:
         while (message := await channel.receive()) is not None:
             match message:
-                case Beat(is_alive=True):
-                    self._last_life = time.monotonic()
-                    if not self.is_up:
+                case Beat():
+                    self._num_closed = message.num_closed
+                    if message.is_alive:
                         self.is_up = True
-                        self._on_up()
+                        self._last_life = time.monotonic()
+                        self._on_life()
+                case Stopping():
+                    self._is_stopping = True
                 case Failed():
                     self._failure = message.error
                 case Prepared():
                     self._preparing.pop(message.ticket).set_result(message)
                 case LoadWanted():
                     self._on_load_wanted(self, message)
+
+    def _forget(self) -> None:
+        """Be without a process."""
+        self.is_up = False
+        self._process = self._channel = self._connections = None
+        for ticket, future in self._preparing.items():
+            future.set_result(Prepared(ticket=ticket, error="its process ended"))
+        self._preparing.clear()
 
     async def _watch(self) -> None:
         """Kill the process when it has shown no life for too long; a start may take as long as it takes."""
