@@ -49,11 +49,10 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
     Raises:
         ImageFormatError: more scans than any encoder writes.
     """
+    _check_num_scans(data)
     try:
         orientation = UPRIGHT if _is_ordinary(data) else orientation_of(open_jpeg(data))
         height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
-    except ImageFormatError:
-        raise
     except Exception:
         # Damage and rare samplings show as nearly any error, in either library. Pillow will say what it is.
         return None
@@ -70,18 +69,17 @@ def decode_jpeg(data: bytes) -> Pixels | None:
 
 
 def open_jpeg(data: bytes) -> JpegImageFile:
-    """The file in Pillow's hands, its header read and its number of scans bounded.
+    """The file in Pillow's hands, its header read; on damage Pillow raises nearly anything."""
+    return JpegImageFile(io.BytesIO(data))
 
-    Raises:
-        ImageFormatError: more scans than any encoder writes.
-        Exception: on damage Pillow raises nearly anything.
-    """
+
+def _check_num_scans(data: bytes) -> None:
+    # Sequential files too: a decoder reads every scan of theirs where they have more than one.
     num_scans = data.count(bytes([0xFF, _SCAN]))
     if num_scans > _MAX_SCANS:
         raise ImageFormatError(
             f"the JPEG has {num_scans} scans, the limit is {_MAX_SCANS}; save it without progressive coding"
         )
-    return JpegImageFile(io.BytesIO(data))
 
 
 def _is_ordinary(data: bytes) -> bool:
