@@ -176,18 +176,17 @@ class Batcher:
             self._num_idle += 1
             try:
                 while True:
-                    operation = self._operation_in_turn()
+                    operation, wait_s = self._operation_in_turn()
                     if operation is None:
                         if self._is_closing:
                             return None
-                        self._changed.wait()
-                        continue
-                    lane = self._lanes[operation]
-                    if (wait_s := self._time_to_fill(lane)) > 0:
                         self._changed.wait(wait_s)
                         continue
-                    # Shared with the other idle runners: a large request runs on all of them at once.
-                    share = math.ceil(lane.num_rows / self._num_idle)
+                    lane = self._lanes[operation]
+                    # Shared with the other idle runners: a large request runs on all of them at once. But a
+                    # batch that waited to be full is not made several that wait again.
+                    num_shares = 1 if self._max_wait_s else self._num_idle
+                    share = math.ceil(lane.num_rows / num_shares)
                     parts, late = lane.take(min(share, self._max_batch_size))
                     if late:
                         self._end(
@@ -198,13 +197,20 @@ class Batcher:
             finally:
                 self._num_idle -= 1
 
-    def _operation_in_turn(self) -> str | None:
-        for _ in range(len(self._turns)):
-            operation = self._turns[0]
-            self._turns.rotate(-1)
-            if self._lanes[operation].num_rows:
-                return operation
-        return None
+    def _operation_in_turn(self) -> tuple[str | None, float | None]:
+        """The operation to run now; else None, and in how many seconds one must run if nothing comes."""
+        wait_s = None
+        for operation in self._turns:
+            lane = self._lanes[operation]
+            if not lane.num_rows:
+                continue
+            time_to_fill = self._time_to_fill(lane)
+            if time_to_fill <= 0:
+                self._turns.remove(operation)
+                self._turns.append(operation)
+                return operation, None
+            wait_s = time_to_fill if wait_s is None else min(wait_s, time_to_fill)
+        return None, wait_s
 
     def _time_to_fill(self, lane: Lane) -> float:
         if not self._max_wait_s or lane.num_rows >= self._max_batch_size or self._is_closing:

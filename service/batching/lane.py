@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ class Lane:
 
     Attributes:
         run: runs a batch [N, ...] of this operation.
-        num_rows: rows in the queue that somebody waits for.
+        num_rows: rows in the queue.
         last_success: when a run last ended well, by `time.monotonic`; minus infinity before the first.
     """
 
@@ -40,30 +40,29 @@ class Lane:
         self.run = run
         self.num_rows = 0
         self.last_success = -math.inf
-        self._queue: deque[Work] = deque()
+        # A dictionary, for work leaves from the middle too, and with it the memory of its rows.
+        self._queue: OrderedDict[Work, None] = OrderedDict()
 
     @property
     def waiting_since(self) -> float:
-        """When the work at the head came, by `time.monotonic`; the queue must not be empty."""
-        return self._queue[0].since
+        """When the work at the head came, by `time.monotonic`, or its first part ran; there must be some."""
+        return self._head.since
 
     def append(self, work: Work, *, urgent: bool) -> None:
         """Put `work`, with its rows, at the end of the queue, or at its head."""
         assert work.rows is not None
         work.since = time.monotonic()
         self.num_rows += len(work.rows)
+        self._queue[work] = None
         if urgent:
-            self._queue.appendleft(work)
-        else:
-            self._queue.append(work)
+            self._queue.move_to_end(work, last=False)
 
     def forget(self, work: Work) -> None:
-        """Count the rows of `work` no longer, for it is over; `take` steps over it."""
+        """Take what is left of `work` out of the queue, for it is over."""
         assert work.rows is not None
-        self.num_rows -= len(work.rows) - work.num_taken
-        work.num_taken = len(work.rows)
-        if self.num_rows == 0:
-            self._queue.clear()
+        if work in self._queue:
+            del self._queue[work]
+            self.num_rows -= len(work.rows) - work.num_taken
 
     def take(self, max_rows: int) -> tuple[list[Part], list[Work]]:
         """The next parts, of at most `max_rows` rows together, and the works that are too late.
@@ -74,11 +73,8 @@ class Lane:
         parts: list[Part] = []
         late: list[Work] = []
         while self._queue and max_rows > 0:
-            work = self._queue[0]
+            work = self._head
             assert work.rows is not None
-            if work.num_taken == len(work.rows):
-                self._queue.popleft()
-                continue
             if work.deadline < now:
                 late.append(work)
                 self.forget(work)
@@ -90,6 +86,10 @@ class Lane:
             parts.append(Part(work, start, work.num_taken))
             self.num_rows -= work.num_taken - start
             max_rows -= work.num_taken - start
-        if self.num_rows == 0:
-            self._queue.clear()
+            if work.num_taken == len(work.rows):
+                del self._queue[work]
         return parts, late
+
+    @property
+    def _head(self) -> Work:
+        return next(iter(self._queue))

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -183,6 +184,40 @@ def test_idle_runners_share_a_large_work(make_batcher, model, client):
     model.open()
     client.wait_for(work)
     assert np.array_equal(work.result, 2 * rows_of(*range(10)))
+
+
+def test_a_full_batch_does_not_wait_behind_one_that_fills(make_batcher, model, client):
+    batcher = make_batcher(max_batch_size=2, max_wait_s=60.0)
+    model.close()
+    first = submit(batcher, 1, 2)
+    assert model.entered.acquire(timeout=TIMEOUT_S)
+    # It is the turn of the other operation now.
+    submit(batcher, 3, operation="decode")
+    full = submit(batcher, 4, 5)
+    model.open()
+    client.wait_for(first, full)
+    assert model.batches == [[1, 2], [4, 5]]
+
+
+def test_idle_runners_do_not_take_a_batch_apart_that_was_to_be_full(make_batcher, model, client):
+    batcher = make_batcher(num_runners=2, max_batch_size=4, max_wait_s=60.0)
+    time.sleep(0.05)
+    full = submit(batcher, 1, 2, 3, 4)
+    client.wait_for(full)
+    assert model.batches == [[1, 2, 3, 4]]
+
+
+def test_canceled_work_leaves_the_memory_while_the_model_hangs(make_batcher, model):
+    batcher = make_batcher()
+    with busy(batcher, model):
+        waiting, canceled = submit(batcher, 1), Work()
+        rows = rows_of(2)
+        batcher.submit("encode", canceled, rows=rows)
+        rows_are_there = weakref.ref(rows)
+        batcher.cancel("encode", canceled)
+        del canceled, rows
+        assert rows_are_there() is None
+        assert not waiting.is_over
 
 
 def test_a_bad_row_fails_its_own_work_only(make_batcher, model, client, caplog):
