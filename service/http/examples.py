@@ -187,7 +187,10 @@ def _map_examples(grid: list[list[int]], *, num_axes: int, encode_map: str) -> l
             method="post",
             path="/interpolate",
             shell=f"{post_json} -H 'Accept: image/png' -d '{path_json}' -o path.png {{url}}/interpolate",
-            bodies={"five steps": path_between},
+            bodies={
+                "five steps": path_between,
+                "as many as it has by default": {"from": grid, "to": grid[::-1]},
+            },
         ),
     ]
 

@@ -37,9 +37,20 @@ class ManyImages(_Record):
     images: list[_ImageFile] = Field(min_length=1, description="Each as base64, or as a data: URL.")
 
 
+def _drop_default(schema: dict[str, Any]) -> None:
+    # Of a key that may be missing, but not be sent empty.
+    del schema["default"]
+
+
 class _Claims(_Record):
-    model: str = Field(default="", description="If sent, it must be the name of the model served.")
-    codebook_hash: str = Field(default="", description="If sent, it must be that of the model served.")
+    model: str = Field(
+        default="",
+        description="If sent, it must be the name of a model served.",
+        json_schema_extra=_drop_default,
+    )
+    codebook_hash: str = Field(
+        default="", description="If sent, it must be that of this model.", json_schema_extra=_drop_default
+    )
 
 
 class TokenGrids(_Claims):
@@ -61,7 +72,9 @@ class PerturbRequest(TokenGrids):
     """Tokens to move; a reply of /encode is one, with `offset` in the URL."""
 
     offset: list[int] = Field(
-        default_factory=list, description="Here or in the URL: [dx, dy], or [dx] on a 1-D map."
+        default=[],
+        description="Here or in the URL: [dx, dy], or [dx] on a 1-D map.",
+        json_schema_extra=_drop_default,
     )
     edge: Literal["clamp", "reflect"] = Field(default="clamp", description="Here or in the URL.")
 
