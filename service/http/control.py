@@ -24,8 +24,6 @@ class Start:
     worker: int
     num_workers: int
     metrics_directory: str
-    connections: int
-    """The file descriptor of the socket on which clients' connections come."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

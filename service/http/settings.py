@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     )
     worker_timeout_s: float = Field(
         default=30.0,
-        gt=0.0,
+        ge=2.0,
         le=3600.0,
         description="Seconds without a sign of life after which one of several workers is killed and started "
         "again.",

@@ -112,7 +112,10 @@ class Supervisor:
             loop.add_signal_handler(number, self._stop.set)
         hangups = asyncio.create_task(load_newest_on_hangup(self._loads))
         keepers = [asyncio.create_task(self._keep_running(worker)) for worker in self._workers]
-        await self._stop.wait()
+        stop = asyncio.create_task(self._stop.wait())
+        # A keeper ends before only if it fails, on a bug, and then all must end.
+        await asyncio.wait([stop, *keepers], return_when=asyncio.FIRST_COMPLETED)
+        self._stop.set()
         hangups.cancel()
         refuse_new_connections(self._listener)
         await asyncio.sleep(HANDSHAKE_S)
@@ -127,6 +130,7 @@ class Supervisor:
             if not pending:
                 break
             logger.error("workers that outlast the time to drain, and are killed: %d", len(pending))
+        await asyncio.gather(*keepers)
         if self._failure is not None:
             raise self._failure
 
@@ -160,7 +164,6 @@ class Supervisor:
             worker=worker.number,
             num_workers=len(self._workers),
             metrics_directory=self._metrics_directory,
-            connections=-1,
         )
 
     def _environment_of(self, worker: WorkerProcess) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """A worker: one of several processes that serve a port together, started and watched by the supervisor.
 
-Run as a module, with the file descriptor of its end of the control socket.
+Run as a module, with the file descriptors of its ends of two socket pairs: for messages, and for connections.
 """
 
 import asyncio
@@ -51,20 +51,20 @@ def main() -> NoReturn:
     # These are for the supervisor, and whoever sends them to every process means it alone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    control = socket.socket(fileno=int(sys.argv[1]))
+    control, connections = (socket.socket(fileno=int(descriptor)) for descriptor in sys.argv[1:])
     with control.makefile("rb") as lines:
         start = read_message(lines.readline())
     assert isinstance(start, Start)
     try:
-        serve(start, control=control)
+        serve(start, control=control, connections=connections)
     except TokenizerError as error:
         control.sendall(write_message(Failed(error=str(error))))
         sys.exit(_CANNOT_START)
     sys.exit(0)
 
 
-def serve(start: Start, *, control: socket.socket) -> None:
-    """Serve as `start` says, in touch with the supervisor over `control`.
+def serve(start: Start, *, control: socket.socket, connections: socket.socket) -> None:
+    """Serve as `start` says what comes over `connections`, in touch with the supervisor over `control`.
 
     Raises:
         TokenizerError: it cannot start.
@@ -76,11 +76,10 @@ def serve(start: Start, *, control: socket.socket) -> None:
     metrics = Metrics(SharedFiles(start.metrics_directory, worker=start.worker))
     service = Service(settings, models=models, metrics=metrics)
     log_models(models, where=f"{settings.base_url} as worker {start.worker}")
-    with socket.socket(fileno=start.connections) as connections:
-        link = SupervisorLink(service, control=control, connections=connections)
-        service.loader = link
-        server = Server(service, companion=link.run, on_stop=link.announce_stop)
-        serve_until_stopped(server, listeners=[])
+    link = SupervisorLink(service, control=control, connections=connections)
+    service.loader = link
+    server = Server(service, companion=link.run, on_stop=link.announce_stop)
+    serve_until_stopped(server, listeners=[])
 
 
 class SupervisorLink:
@@ -112,7 +111,7 @@ class SupervisorLink:
                     case Settle():
                         await self._settle(message)
                     case LoadEnded():
-                        self._wanted[message.ticket].set_result(message)
+                        self._end_load(message)
             logger.warning("the supervisor is gone: this worker stops")
             server.stop()
         finally:
@@ -134,6 +133,12 @@ class SupervisorLink:
             kind = LoadBusyError if ended.error_code == LoadBusyError.code else LoadError
             raise kind(ended.error)
         return LoadReport(**ended.report)
+
+    def _end_load(self, message: LoadEnded) -> None:
+        future = self._wanted.get(message.ticket)
+        # Unless the request was canceled, by the end of the drain.
+        if future is not None and not future.done():
+            future.set_result(message)
 
     def announce_stop(self) -> None:
         """Have the supervisor send no more connections; those under way are served."""

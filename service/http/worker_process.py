@@ -1,7 +1,6 @@
 """A worker as the supervisor sees it: a process that is started, watched, and started again."""
 
 import asyncio
-import dataclasses
 import logging
 import signal
 import socket
@@ -65,6 +64,7 @@ class WorkerProcess:
         self._connections: socket.socket | None = None
         self._last_life = 0.0
         self._is_stopping = False
+        self._stop_signal: signal.Signals | None = None
         self._num_given = 0
         self._num_closed = 0
         self._failure = ""
@@ -90,10 +90,6 @@ class WorkerProcess:
     async def run(self, start: Start, *, environment: Mapping[str, str]) -> str:
         """Run a process until it ends, and say in a few words how it did.
 
-        Args:
-            start: what it shall do; `connections` is for this to fill in.
-            environment: its environment.
-
         Raises:
             OSError: it cannot be started.
         """
@@ -104,18 +100,21 @@ class WorkerProcess:
         connections, their_connections = socket.socketpair()
         with connections, control:
             with their_control, their_connections:
-                start = dataclasses.replace(start, connections=their_connections.fileno())
+                descriptors = (their_control.fileno(), their_connections.fileno())
                 # Not a fork of this process, and a session of its own: what a terminal sends is for us alone.
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable,
                     *(f"-W{option}" for option in sys.warnoptions),
-                    *("-m", "kohonen_tokenizer.service.http.worker", str(their_control.fileno())),
-                    pass_fds=(their_control.fileno(), their_connections.fileno()),
+                    *("-m", "kohonen_tokenizer.service.http.worker"),
+                    *map(str, descriptors),
+                    pass_fds=descriptors,
                     env=environment,
                     start_new_session=True,
                 )
             connections.setblocking(False)
             self._connections = connections
+            if self._stop_signal is not None:
+                self.stop(self._stop_signal)  # which came while it was being started
             self._channel = await Channel.open(control)
             self._channel.send(start)
             watch = asyncio.create_task(self._watch())
@@ -142,7 +141,8 @@ class WorkerProcess:
             self._channel.send(message)
 
     def stop(self, number: signal.Signals) -> None:
-        """Send the signal `number` to the process, if there is one."""
+        """Send the signal `number` to the process, or to the one that is being started."""
+        self._stop_signal = number
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
 
@@ -177,14 +177,14 @@ class WorkerProcess:
         while True:
             await asyncio.sleep(_WATCH_INTERVAL_S)
             silent_s = time.monotonic() - self._last_life
-            if self.is_up and silent_s > self._timeout_s:
+            if self._process is not None and self.is_up and silent_s > self._timeout_s:
                 logger.error(
                     "worker %d has shown no life for %.1f s, the limit is %g s: it is killed",
                     self.number,
                     silent_s,
                     self._timeout_s,
                 )
-                self.stop(signal.SIGKILL)
+                self._process.kill()
                 return
 
 

@@ -10,8 +10,10 @@ from .closed_loop import ClosedLoop
 NUM_CLIENTS = 32
 
 
-@pytest.mark.parametrize("keep_alive", [True, False], ids=["kept", "new"])
-@pytest.mark.parametrize("workers", [1, 2])
+# Connections that are kept end in a worker alike, of one or of several.
+@pytest.mark.parametrize(
+    ("workers", "keep_alive"), [(1, True), (1, False), (2, False)], ids=["kept", "new", "new-2-workers"]
+)
 def test_a_stop_under_load_loses_no_request(
     start_server, tiny_bundle, image_file, wait_until, workers, keep_alive
 ):

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
 import numpy as np
+import onnx
 import pytest
 
 from kohonen_tokenizer.service.http.settings import Settings
@@ -133,16 +135,37 @@ def test_no_worker_outlives_its_supervisor(start_crew, wait_until):
     assert "Traceback" not in server.log
 
 
-def test_a_worker_that_cannot_start_ends_the_server(tiny_files, make_bundle):
-    bundle = make_bundle(tiny_files | {"encoder.onnx": b"no graph"})
+def graph_that_numbers_from_12(encoder: bytes) -> bytes:
+    """The tiny encoder, whose codes are 0 to 11, with other numbers for them."""
+    model = onnx.load_from_string(encoder)
+    (cast,) = [node for node in model.graph.node if node.output[0] == "tokens"]
+    cast.input[0] = "numbers"
+    model.graph.node.insert(
+        len(model.graph.node) - 1, onnx.helper.make_node("Add", ["indices", "twelve"], ["numbers"])
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(12), "twelve"))
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("make_encoder", "reason"),
+    [
+        (lambda encoder: b"no graph", "encoder.onnx"),
+        (graph_that_numbers_from_12, "the model failed its warm-up; see the log"),
+    ],
+)
+def test_a_worker_that_cannot_start_ends_the_server(tiny_files, make_bundle, make_encoder, reason):
+    bundle = make_bundle(tiny_files | {"encoder.onnx": make_encoder(tiny_files["encoder.onnx"])})
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     command = [sys.executable, "-m", "kohonen_tokenizer", "serve", "--workers", "2", "--device", "cpu"]
     done = subprocess.run(
-        [*command, "--bundle", bundle, "--port", "18081"], capture_output=True, text=True, check=False
+        [*command, "--bundle", bundle, "--port", str(port)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+    line = done.stderr.splitlines()[-1]
     assert line.startswith("error: worker ")
-    assert f"did not come up: {bundle}: encoder.onnx" in line
+    assert reason in line.partition("did not come up: ")[2]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from kohonen_tokenizer.service.runtime.threads import available_threads
+from kohonen_tokenizer.service.runtime.threads import available_threads, share_cpus
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +34,12 @@ def test_without_affinity_all_cpus_count(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert available_threads(tmp_path / "cpu.max") == 6
+
+
+@pytest.mark.parametrize(("num_processes", "expected"), [(2, 2), (3, 1), (9, 1)])
+def test_processes_side_by_side_share_the_cpus(tmp_path: Path, num_processes: int, expected: int) -> None:
+    share_cpus(num_processes)
+    try:
+        assert available_threads(tmp_path / "cpu.max") == expected
+    finally:
+        share_cpus(1)
