@@ -25,6 +25,7 @@
         ├── MalformedBodyError          400     malformed_body            a body that does not parse
         ├── BodyTimeoutError            408     body_timeout              a body that comes too slowly
         ├── BodyTooLargeError           413     body_too_large            a body of too many bytes
+        ├── HeaderTooLargeError         431     header_too_large          headers of too many bytes
         ├── ImageCountError             413     too_many_images           too many for one request
         ├── MediaTypeError              415     unsupported_media_type    a body of a type we do not read
         ├── NotAcceptableError          406     not_acceptable            Accept names no type of ours
@@ -219,6 +220,13 @@ class BodyTooLargeError(InputError):
 
     status = 413
     code = "body_too_large"
+
+
+class HeaderTooLargeError(InputError):
+    """The request line and the headers have more bytes than the service reads."""
+
+    status = 431
+    code = "header_too_large"
 
 
 class ImageCountError(InputError):

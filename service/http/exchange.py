@@ -152,9 +152,14 @@ class ExchangeMiddleware:
         )
 
 
+def new_request_id() -> str:
+    """An id for a request that brought none."""
+    # No secret, hence without the system call that a UUID makes.
+    return f"{random.getrandbits(128):032x}"
+
+
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == _REQUEST_ID_NAME and _SANE_REQUEST_ID.fullmatch(value):
             return value.decode()
-    # No secret, hence without the system call that a UUID makes.
-    return f"{random.getrandbits(128):032x}"
+    return new_request_id()

@@ -23,6 +23,7 @@ from .app import create_app
 from .listener import BACKLOG, HANDSHAKE_S, listen, refuse_new_connections
 from .loads import load_newest_on_hangup
 from .models import LoadedModel
+from .protocol import BoundedProtocol
 from .service import Service
 from .settings import Settings
 
@@ -98,6 +99,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 create_app(service),
                 lifespan="on",
+                http=BoundedProtocol,
                 ws="none",
                 log_config=None,
                 # ExchangeMiddleware writes the access log, with ids and times.
