@@ -169,6 +169,7 @@ class Batcher:
                 self._fail(lane, parts, operation=operation)
             finally:
                 self._running.discard(number)
+            del batch, parts  # which hold rows, and until there is more to do they would stay
 
     def _next_batch(self) -> tuple[Lane, list[Part], str] | None:
         """Wait for rows and take the batch whose turn it is, or None at the end."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -42,19 +43,14 @@ class BodyThreads:
 
     async def run(self, work: Callable[[], T]) -> T:
         """What `work` returns, or raises, in a thread."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def work_and_tell() -> None:
-            try:
-                result = work()
-            except Exception as error:
-                loop.call_soon_threadsafe(_fail, future, error)
-            else:
-                loop.call_soon_threadsafe(_succeed, future, result)
-
-        self.submit(work_and_tell)
-        return await future
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.submit(partial(_work_and_tell, work, future))
+        try:
+            return await future
+        finally:
+            # An error holds its traceback, that this frame, and this the error: a circle, which stays in
+            # memory, and the request's body with it, until the garbage collector comes by.
+            del future
 
     def close(self) -> None:
         """Have each thread end after what is queued now; waits for none."""
@@ -70,6 +66,19 @@ class BodyThreads:
                 logger.exception("a piece of work failed on a bug of the service")
             finally:
                 self._busy.discard(number)
+            del work  # which holds a body, and until there is more to do it would stay
+
+
+def _work_and_tell(work: Callable[[], T], future: asyncio.Future[T]) -> None:
+    loop = future.get_loop()
+    try:
+        result = work()
+    except Exception as error:
+        loop.call_soon_threadsafe(_fail, future, error)
+    else:
+        loop.call_soon_threadsafe(_succeed, future, result)
+    finally:
+        del future  # as in BodyThreads.run
 
 
 def _succeed(future: asyncio.Future[T], result: T) -> None:

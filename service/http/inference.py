@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
@@ -18,22 +19,45 @@ _WATCH_AFTER_S = 0.2
 
 
 class _AwaitedWork(Work):
-    """Work that a coroutine waits for."""
+    """Work that a coroutine waits for.
 
-    __slots__ = ("future",)
+    Attributes:
+        ended: is done when the wait is over, well or with `error`.
+        prepare: makes the rows, out of a body in memory; None once a thread has it, or nobody waits.
+    """
 
-    def __init__(self, *, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("ended", "prepare")
+
+    def __init__(
+        self,
+        *,
+        deadline: float,
+        loop: asyncio.AbstractEventLoop,
+        prepare: Callable[[], Rows] | None = None,
+    ) -> None:
         super().__init__(deadline=deadline)
-        self.future: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self.prepare = prepare
 
     def end(self, error: Exception | None) -> None:
         """Wake the coroutine, on its event loop."""
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(None)
-        else:
-            self.future.set_exception(error)
+        if not self.ended.done():
+            self.error = error
+            self.ended.set_result(None)
+
+    def raise_error(self) -> None:
+        """Raise the error, if there is one, and forget it.
+
+        An error holds its traceback, that the frames, and those this work: with the error still in it, or in
+        this frame, that were a circle, which stays in memory, and the request's body with it, until the
+        garbage collector comes by.
+        """
+        error, self.error = self.error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error
 
 
 class Inference:
@@ -55,7 +79,7 @@ class Inference:
         self._loop = asyncio.get_running_loop()
         self.batcher = Batcher(
             {"encode": tokenizer.backend.encode, "decode": tokenizer.backend.decode},
-            deliver=self._deliver,
+            deliver=partial(_deliver, self._loop),
             observe=observe,
             max_batch_size=max_batch_size,
             max_queue_images=max_queue_images,
@@ -70,7 +94,6 @@ class Inference:
         *,
         deadline: float,
         receive: Receive | None = None,
-        urgent: bool = False,
     ) -> Work:
         """Run `operation` on the rows that `prepare` makes in a worker thread; the work has its result.
 
@@ -82,35 +105,47 @@ class Inference:
             prepare: gives valid rows [B, ...], or raises what this raises.
             deadline: the time, of `time.monotonic`, at which waiting ends.
             receive: of the request, after its body: tells when the client leaves. Without it nobody leaves.
-            urgent: before all that waits.
 
         Raises:
             DeadlineError: no result by `deadline`.
             QueueFullError, StoppingError, InferenceError: as the batcher has it.
             ClientDisconnect: the client left.
         """
+        work = _AwaitedWork(deadline=deadline, loop=self._loop, prepare=prepare)
+        self._threads.submit(partial(self._prepare_and_submit, operation, work))
+        return await self._wait_for(work, operation=operation, receive=receive)
+
+    async def run_urgently(self, operation: str, rows: Rows, *, deadline: float) -> Work:
+        """Run `operation` on valid `rows` [B, ...] before all that waits, for a thread or for the model.
+
+        Raises:
+            DeadlineError: no result by `deadline`, a time of `time.monotonic`.
+            StoppingError, InferenceError: as the batcher has it.
+        """
         work = _AwaitedWork(deadline=deadline, loop=self._loop)
+        self.batcher.submit(operation, work, rows=rows, urgent=True)
+        return await self._wait_for(work, operation=operation, receive=None)
 
-        def prepare_and_submit() -> None:
-            if work.is_over:
-                return
-            try:
-                self.batcher.submit(operation, work, rows=prepare(), urgent=urgent)
-            except Exception as error:
-                self._loop.call_soon_threadsafe(work.end, error)
+    def _prepare_and_submit(self, operation: str, work: _AwaitedWork) -> None:
+        prepare, work.prepare = work.prepare, None
+        if prepare is None:
+            return
+        try:
+            self.batcher.submit(operation, work, rows=prepare())
+        except Exception as error:
+            self._loop.call_soon_threadsafe(work.end, error)
 
-        self._threads.submit(prepare_and_submit)
+    async def _wait_for(self, work: _AwaitedWork, *, operation: str, receive: Receive | None) -> Work:
         with _Patience(work, loop=self._loop, receive=receive):
             try:
-                await work.future
+                await work.ended
+                work.raise_error()
             except BaseException:
                 self.batcher.cancel(operation, work)
+                # Until a thread is free, what it was to do is in its queue, and the body would be too.
+                work.prepare = None
                 raise
         return work
-
-    def _deliver(self, works: Sequence[Work]) -> None:
-        # All in one call, for each is a system call.
-        self._loop.call_soon_threadsafe(_end_all, works)
 
 
 class _Patience:
@@ -148,6 +183,11 @@ class _Patience:
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self._work.end(ClientDisconnect())
+
+
+def _deliver(loop: asyncio.AbstractEventLoop, works: Sequence[Work]) -> None:
+    # All in one call, for each is a system call.
+    loop.call_soon_threadsafe(_end_all, works)
 
 
 def _end_all(works: Sequence[Work]) -> None:

@@ -139,12 +139,8 @@ class ServedModel:
         ):
             if now - self._batcher.last_success(operation) >= self._settings.canary_interval_s:
                 rows = np.zeros((1, *shape), dtype=dtype)
-                await self._inference.run(
-                    operation,
-                    lambda rows=rows: rows,  # type: ignore[misc]
-                    deadline=time.monotonic() + self._settings.canary_timeout_s,
-                    urgent=True,
-                )
+                deadline = time.monotonic() + self._settings.canary_timeout_s
+                await self._inference.run_urgently(operation, rows, deadline=deadline)
 
     def require_alive(self) -> None:
         """Return if it ran successfully, both ways, within the time that a canary may take.
