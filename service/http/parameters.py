@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 from fastapi import Depends
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -91,8 +91,14 @@ def url_values(request: Request, *, model: type[Parameters]) -> dict[str, Any]:
         elif name in values:
             raise ParameterError(f"{name!r} is given more than once in the URL; give it once")
         else:
-            values[name] = _value(text)
+            # A model may be called 512.
+            values[name] = text if _is_text(model, name) else _value(text)
     return values
+
+
+def _is_text(model: type[Parameters], name: str) -> bool:
+    annotation = model.model_fields[name].annotation
+    return str in (annotation, *get_args(annotation))
 
 
 @lru_cache
