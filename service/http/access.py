@@ -13,6 +13,17 @@ from .service import service_of
 # Probes come from machines without keys, and the page itself tells nothing; its calls need a key.
 _OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
 _OPEN_PREFIXES = ("/v2/health/", "/page/")
+# What a page needs beside the few headers that browsers show it unasked: who answered, and how to read it.
+_EXPOSED_HEADERS = (
+    "X-Request-Id",
+    "X-Error-Code",
+    "X-Model",
+    "X-Model-Version",
+    "X-Codebook-Hash",
+    "ETag",
+    "Retry-After",
+    "Inference-Header-Content-Length",
+)
 
 
 class KeyMiddleware:
@@ -41,7 +52,7 @@ def allow_origins(app: ASGIApp, *, origins: tuple[str, ...]) -> ASGIApp:
         allow_origins=origins,
         allow_methods=("GET", "POST"),
         allow_headers=("*",),
-        expose_headers=("X-Request-Id", "X-Model", "X-Model-Version", "X-Codebook-Hash", "Retry-After"),
+        expose_headers=_EXPOSED_HEADERS,
     )
 
 
