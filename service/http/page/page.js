@@ -203,6 +203,7 @@ function say(text) {
 /** Learn what is served, and begin with the example. */
 async function open() {
   const models = await api.fetchModels();
+  if (!models.length) throw new api.ApiError("The model warms up; this page waits for it.", 503);
   element("model").replaceChildren(...models.map(({ name }) => new Option(name)));
   element("model-choice").hidden = models.length < 2;
   element("model-name").textContent = models.length < 2 ? models[0].name : "";

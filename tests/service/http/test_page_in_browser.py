@@ -4,6 +4,7 @@ import io
 import json
 import math
 import shutil
+import threading
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 from kohonen_tokenizer.service.http.auth import make_key
+from kohonen_tokenizer.service.runtime.bundle import load_bundle
+from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
+
+from .rigged_backend import RiggedBackend
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 WAIT_S = 20
@@ -423,6 +428,26 @@ def test_where_the_service_asks_for_a_key_so_does_the_page(driver, locked):
     # The key is kept as long as the tab is open.
     page.open()
     assert page.errors() == []
+
+
+def test_it_waits_for_a_model_that_warms_up(driver, tiny_bundle, tiny_model, serve_in_thread):
+    class SlowStart(RiggedBackend):
+        gate = threading.Event()
+        decode = staticmethod(tiny_model.decode)
+
+        def encode(self, pixels):
+            assert self.gate.wait(timeout=WAIT_S)
+            return tiny_model.encode(pixels)
+
+    backend = SlowStart()
+    with serve_in_thread(Tokenizer(load_bundle(tiny_bundle), backend=backend)) as client:
+        page = Page(driver, client)
+        page.driver.get(str(client.base_url))
+        page.wait_for(lambda: "warms up" in page.text("#error"))
+        backend.gate.set()
+        page.wait_for(lambda: page.tokens)
+        assert not page.find("#error").is_displayed()
+        assert page.errors() == []
 
 
 def test_of_several_models_one_is_chosen(driver, locked):
