@@ -65,7 +65,11 @@ def run_schemathesis(server, document, key, tmp_path) -> Callable[..., list[int]
             *("--report", "ndjson", "--report-ndjson-path", str(events)),
             *options,
         ]
-        done = subprocess.run(command, cwd=CONFIG.parent, capture_output=True, text=True, check=False)
+        # The order of sets is in what is generated.
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        done = subprocess.run(
+            command, cwd=CONFIG.parent, env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
         print(done.stdout)
         return [status for line in events.read_text().splitlines() for status in statuses(json.loads(line))]
