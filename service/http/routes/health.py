@@ -25,7 +25,11 @@ async def get_health() -> Health:
     responses=reply_docs("It does.", Readiness, errors=(NotReadyError, StoppingError)),
 )
 async def get_readiness(service: ServiceDep) -> Readiness:
-    """Answer 200 from the warm-up, which runs the model once, until the server is told to stop."""
+    """Answer 200 while every model has run in the last seconds, until the server is told to stop.
+
+    Of several workers, the one that has the connection answers for itself, for it is the one that will answer
+    the requests on it; connections go only to workers that are up. The metric kohonen_workers tells of all.
+    """
     service.require_ready()
     return Readiness()
 

@@ -8,47 +8,18 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
-from safetensors.numpy import load, save
 
 from kohonen_tokenizer.service.errors import BundleNotFoundError, LoadBusyError, LoadError
 from kohonen_tokenizer.service.http.auth import make_key
 from kohonen_tokenizer.service.http.loads import LoadReport, Loads
 from kohonen_tokenizer.service.runtime.catalog import Catalog
-from kohonen_tokenizer.service.runtime.manifest import codebook_sha256, sha256_hex
+from kohonen_tokenizer.service.runtime.manifest import sha256_hex
 
 from .closed_loop import ClosedLoop
+from .other_bundles import write_misnumbered, write_reversed
 
 LAST_TOKEN = 11
-
-
-def write_reversed(bundle: Path, folder: Path) -> None:
-    """Write the tiny bundle again with its codes in the opposite order: what was token 0 is token 11."""
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    files = {name: (bundle / name).read_bytes() for name in manifest["files"]}
-    for name, axes in (
-        ("encoder.onnx", {"minus_twice_vectors": 1, "squared_norms": 0}),
-        ("decoder.onnx", {"vectors": 0}),
-    ):
-        model = onnx.load_from_string(files[name])
-        for constant in model.graph.initializer:
-            if constant.name in axes:
-                value = np.flip(numpy_helper.to_array(constant), axes[constant.name])
-                constant.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), constant.name))
-        files[name] = model.SerializeToString()
-    codebook = load(files["codebook.safetensors"])
-    codebook["vectors"] = np.ascontiguousarray(codebook["vectors"][::-1])
-    files["codebook.safetensors"] = save(codebook)
-    manifest["levels"][0]["codebook_sha256"] = codebook_sha256(codebook["vectors"])
-    manifest["files"] = {
-        name: {"sha256": sha256_hex(data), "bytes": len(data)} for name, data in files.items()
-    }
-    folder.mkdir(parents=True)
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 @pytest.fixture
@@ -98,7 +69,12 @@ def test_a_swap_under_load_fails_no_request_and_mixes_no_versions(
         refused = client.post("/models/colors/load")
         assert (refused.status_code, refused.json()["error"]["code"]) == (422, "load_failed")
         assert "encoder.onnx" in refused.json()["error"]["message"]
-        assert client.get("/models").json()["available"] == {"colors": ["1", "2", "3"]}
+        # Whole, and still wrong.
+        write_misnumbered(tiny_bundle, models / "colors" / "4")
+        refused = client.post("/models/colors/load")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "load_failed")
+        assert "the encoder gives tokens from 12 to 23" in refused.json()["error"]["message"]
+        assert client.get("/models").json()["available"] == {"colors": ["1", "2", "3", "4"]}
         assert versions(client) == {"colors": "2"}
         # What is there and was never served: a new name.
         shutil.copytree(tiny_bundle, models / "others" / "7")
