@@ -14,7 +14,7 @@ ON_DEVICE = $(if $(DEVICE),--device $(DEVICE))
 INSTALL = $(UV) pip install --quiet --constraints constraints.txt --build-constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-ray check format benchmark bundle constraints clean
+.PHONY: help serve test test-ray fuzz check format benchmark bundle constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: check ## Every check and every test
 
 test-ray: .venv/.ready ## The tests that start a Ray cluster on this machine
 	$(RUN)pytest -m ray tests/service/test_ray_deployment.py
+
+fuzz: .venv/.ready ## Calls made up from the OpenAPI document, EXAMPLES (200) of each and others every time
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),200) $(RUN)pytest --capture=no tests/service/http/test_schemathesis.py
 
 check: .venv/.ready .venv-serve/.ready ## Format, lint, types and the direction of imports
 	$(RUN)ruff format --check --quiet .
