@@ -19,6 +19,7 @@ th, td { text-align: left; vertical-align: top; padding: 0.25rem 1rem 0.25rem 0 
 th { font-weight: 600; white-space: nowrap }
 td p { margin: 0 0 0.25rem }
 h4 { font-size: 1rem; margin-bottom: 0.25rem }
+summary { font-weight: 600; margin: 1rem 0 0.25rem; cursor: pointer }
 nav dt { font-weight: 600; margin-top: 0.75rem }
 nav dt::first-letter { text-transform: uppercase }
 nav dd { margin: 0 }
@@ -91,7 +92,8 @@ def _call(method: str, path: str, operation: dict[str, Any]) -> str:
         _table("Parameters in the URL", _parameters(operation, places=("path", "query"))),
         _table("Headers", _parameters(operation, places=("header",))),
         _table("Bodies", _bodies(operation)),
-        _table("Replies", _replies(operation)),
+        _table("Replies", _replies(operation, is_error=False)),
+        _errors(operation),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -116,15 +118,28 @@ def _bodies(operation: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield media_type, "\n\n".join(filter(None, [option.get("description"), *fields]))
 
 
-def _replies(operation: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _errors(operation: dict[str, Any]) -> str:
+    # Closed at first: they are the longest part of most calls, and much the same for all.
+    table = _rows(_replies(operation, is_error=True))
+    return f"<details>\n<summary>Errors</summary>\n{table}\n</details>" if table else ""
+
+
+def _replies(operation: dict[str, Any], *, is_error: bool) -> Iterator[tuple[str, str]]:
     for status, reply in operation["responses"].items():
-        media_types = ", ".join(reply.get("content", {})) if status == "200" else ""
+        if (int(status) >= 400) != is_error:
+            continue
+        media_types = "" if is_error else ", ".join(reply.get("content", {}))
         yield status, reply["description"] + (f"\n\n{media_types}" if media_types else "")
 
 
 def _table(heading: str, rows: Iterator[tuple[str, str]]) -> str:
+    table = _rows(rows)
+    return f"<h4>{heading}</h4>\n{table}" if table else ""
+
+
+def _rows(rows: Iterator[tuple[str, str]]) -> str:
     body = "\n".join(f"<tr><th>{escape(name)}</th><td>{_prose(text)}</td></tr>" for name, text in rows)
-    return f"<h4>{heading}</h4>\n<table>\n{body}\n</table>" if body else ""
+    return f"<table>\n{body}\n</table>" if body else ""
 
 
 def _prose(text: str) -> str:

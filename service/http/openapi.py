@@ -66,6 +66,8 @@ Images to grids of integer tokens and back. The tokens lie on a map, so their or
 neighbors on the map decode to similar images.
 
 Every error is JSON of one shape: a stable `code`, and a `message` with the value, the limit and the fix.
+Below /v2 it is the shape of the Open Inference Protocol, and the code is in the header `X-Error-Code`.
+
 Every reply has an `X-Request-Id`: the request's own if that is plain and short, else a new one.
 """
 

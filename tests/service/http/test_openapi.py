@@ -304,6 +304,12 @@ def test_the_page_shows_every_call_and_needs_nothing_from_elsewhere(client, sche
         assert operation["x-codeSamples"][0]["source"] in page.text
         for parameter in operation.get("parameters", []):
             assert parameter["name"] in page.text
+        section = page.text.split(f"{method.upper()} {path} {operation['summary']}")[2]
+        for status, reply in operation["responses"].items():
+            assert (
+                f"{status}{reply['description'].replace('`', '').removeprefix('- ').splitlines()[0]}"
+                in section
+            )
     assert not page.tags & {"script", "link", "img", "iframe"}
     links = [value for name, value in page.attributes if name in ("href", "src")]
     assert "/openapi.json" in links
