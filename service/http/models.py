@@ -52,6 +52,7 @@ class ServedModel:
         map_png: the picture of the map, once it is warm.
         examples: the calls to document, once it is warm.
         num_users: requests that hold it now.
+        is_tried: whether a canary is under way.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class ServedModel:
         self.map_png = b""
         self.examples: Sequence[Example] = ()
         self.num_users = 0
+        self.is_tried = False
         self._settings = settings
         self._metrics = metrics
         backend = self.tokenizer.backend
@@ -132,15 +134,19 @@ class ServedModel:
         Raises:
             TokenizerError: it did not come back in time, or failed.
         """
+        self.is_tried = True
         now = time.monotonic()
-        for operation, shape, dtype in (
-            ("encode", self.tokenizer.image_shape, np.uint8),
-            ("decode", self.tokenizer.level.latent_grid, np.int32),
-        ):
-            if now - self._batcher.last_success(operation) >= self._settings.canary_interval_s:
-                rows = np.zeros((1, *shape), dtype=dtype)
-                deadline = time.monotonic() + self._settings.canary_timeout_s
-                await self._inference.run_urgently(operation, rows, deadline=deadline)
+        try:
+            for operation, shape, dtype in (
+                ("encode", self.tokenizer.image_shape, np.uint8),
+                ("decode", self.tokenizer.level.latent_grid, np.int32),
+            ):
+                if now - self._batcher.last_success(operation) >= self._settings.canary_interval_s:
+                    rows = np.zeros((1, *shape), dtype=dtype)
+                    deadline = time.monotonic() + self._settings.canary_timeout_s
+                    await self._inference.run_urgently(operation, rows, deadline=deadline)
+        finally:
+            self.is_tried = False
 
     def require_alive(self) -> None:
         """Return if it ran successfully, both ways, within the time that a canary may take.

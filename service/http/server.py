@@ -37,7 +37,7 @@ _LINGER_S = 1.0
 Companion = Callable[["Server"], Coroutine[Any, Any, None]]
 
 
-def run(settings: Settings, *, models: Sequence[LoadedModel]) -> None:
+def run(settings: Settings, *, models: list[LoadedModel]) -> None:
     """Serve `models` until SIGTERM or SIGINT, then let requests in work finish, and return.
 
     SIGHUP loads the newest version of each model. If some requests do not finish within the time to drain,

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Literal, TypeVar, cast
 
@@ -55,9 +55,12 @@ class Service:
     """
 
     def __init__(
-        self, settings: Settings, *, models: Sequence[LoadedModel], metrics: Metrics | None = None
+        self, settings: Settings, *, models: list[LoadedModel], metrics: Metrics | None = None
     ) -> None:
-        """Take the models, which `run_models` starts, and the metrics, by default of this process alone."""
+        """Take the models, which `run_models` starts, and the metrics, by default of this process alone.
+
+        The models are taken out of the list one by one: what another version replaces must not be held on to.
+        """
         self.settings = settings
         self.metrics = metrics or Metrics()
         self.keyring = Keyring(settings.api_keys)
@@ -106,22 +109,20 @@ class Service:
     async def run_models(self) -> None:
         """Warm the models up, which makes the service ready, and keep an eye on them until canceled."""
         try:
-            for loaded in self._loaded:
-                await self.serve(loaded)
+            while self._loaded:
+                await self.serve(self._loaded.pop(0))
         except Exception:
             logger.exception("the warm-up failed: the service stays unready")
             self._warmth = "broken"
             return
         self._warmth = "warm"
-        while True:
-            await asyncio.sleep(self.settings.canary_interval_s / 2)
-            # Each on its own, for one that hangs must not make the others look dead.
-            results = await asyncio.gather(
-                *(model.try_canary() for model in self.models), return_exceptions=True
-            )
-            for error in results:
-                if isinstance(error, Exception):
-                    logger.error("the canary failed: %s", error)
+        async with asyncio.TaskGroup() as canaries:
+            while True:
+                await asyncio.sleep(self.settings.canary_interval_s / 2)
+                # Each on its own, for one that hangs must not make the others look dead.
+                for model in self.models:
+                    if not model.is_tried:
+                        canaries.create_task(_log_canary(model))
 
     async def serve(self, loaded: LoadedModel) -> None:
         """Warm `loaded` up, and only then have it take the requests to its name.
@@ -280,6 +281,13 @@ class Service:
 
     def _queue_s(self) -> float:
         return max((model.queue_s for model in self.models), default=0.0)
+
+
+async def _log_canary(model: ServedModel) -> None:
+    try:
+        await model.try_canary()
+    except Exception as error:
+        logger.error("the canary of model %s failed: %s", model.name, error)
 
 
 def service_of(request: Request) -> Service:
