@@ -62,8 +62,8 @@ class LoadParameters(Parameters):
 async def load(name: ModelName, request: Request, service: ServiceDep) -> Loaded:
     """Load a version beside the present one, check it, and serve it in its place without losing a request.
 
-    What was begun with the old version ends with it. If the new one is broken, the old one goes on. Of several
-    workers all take it or none, within milliseconds of each other. Needs a key with scope admin.
+    What was begun with the old version ends with it. If the new one is broken, the old one goes on. Of
+    several workers all take it or none, within milliseconds of each other. Needs a key with scope admin.
     """
     version = await _read_version(request, service=service)
     report = await service.loader.load(name, version=version)
