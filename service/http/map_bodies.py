@@ -19,6 +19,7 @@ from ..token_grids import (
 )
 from . import media
 from .bodies import BYTES_BESIDE_TOKENS, BYTES_PER_TOKEN, Body, read_body
+from .media import media_type_of
 from .metrics import Operation
 from .parameters import ModelParameters, url_values, validate
 from .service import Place, Service
@@ -50,6 +51,8 @@ class MapBody(Generic[P]):
         """The call in the body of `request`, of at most about `max_tokens` tokens, and its URL.
 
         A parameter may stand in the URL or in a JSON body, so that a reply of /encode is a body as it is.
+        JSON may hold as many tokens as the grids of one request, and no more: while it is parsed, no other
+        thread runs.
 
         Raises:
             InputError: the subclass that says what is wrong.
@@ -57,6 +60,9 @@ class MapBody(Generic[P]):
         """
         media_types = (media.JSON, media.NPY, media.SAFETENSORS) if len(self.names) == 1 else (media.JSON,)
         in_url = url_values(request, model=self.parameters)
+        if media_type_of(request.headers.get("content-type", "")) == media.JSON:
+            max_grids = service.settings.max_images
+            max_tokens = min(max_tokens, max_grids * service.models.max_tokens_per_image(None))
         num_bytes = max_tokens * BYTES_PER_TOKEN + BYTES_BESIDE_TOKENS
         body = await read_body(
             request,
