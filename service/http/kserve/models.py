@@ -25,6 +25,8 @@ Rows = npt.NDArray[Any]
 
 # Of JSON, for a value of a pixel: its digits, a comma, a space, and its part of the brackets.
 _BYTES_PER_VALUE = 8
+# Its parser lets no other thread run, not even the event loop: more than that is for binary data.
+_MAX_JSON_BYTES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +74,7 @@ class ProtocolModel(ABC):
         self.served = served
         self.inputs = inputs
         self.outputs = outputs
-        self.max_header_bytes = max_data_bytes + BYTES_BESIDE_TOKENS
+        self.max_header_bytes = min(max_data_bytes, _MAX_JSON_BYTES) + BYTES_BESIDE_TOKENS
         self._settings = settings
 
     @abstractmethod

@@ -171,3 +171,13 @@ def test_whoever_refuses_a_path_below_v2_does_it_in_that_shape(path, is_protocol
         assert reply.headers["x-error-code"] == "unauthorized"
     else:
         assert json.loads(bytes(reply.body))["error"]["code"] == "unauthorized"
+
+
+def test_json_is_bounded_however_many_images_are_allowed(serve_in_thread, tokenizer, wait_until):
+    with serve_in_thread(tokenizer, max_images=4096) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        images = np.zeros((4096, 8, 8, 3), dtype=np.uint8)
+        reply = post(client, with_data(images.ravel().tolist(), shape=images.shape))
+        assert (reply.status_code, reply.headers["X-Error-Code"]) == (413, "body_too_large")
+        reply = post(client, request(images.shape, size=images.size), images.tobytes())
+        assert reply.status_code == 200
