@@ -83,9 +83,7 @@ def url_values(request: Request, *, model: type[Parameters]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, text in request.query_params.multi_items():
         if name not in model.model_fields:
-            raise ParameterError(
-                f"{name[:50]!r} is no parameter here; leave it out, or see /docs for its name"
-            )
+            raise _unknown(name)
         if name in model.repeatable:
             values.setdefault(name, []).append(_value(text))
         elif name in values:
@@ -117,16 +115,24 @@ def validate(model: type[P], values: Mapping[str, Any]) -> P:
     Raises:
         ParameterError: an unknown name, or a value that is not of the documented type.
     """
+    # Before pydantic, which would list each of a million.
+    for name in values:
+        if name not in model.model_fields:
+            raise _unknown(name)
     try:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(map(str, first["loc"]))[:50]
         if first["type"] == "extra_forbidden":
-            raise ParameterError(
-                f"{name!r} is no parameter here; leave it out, or see /docs for its name"
-            ) from None
+            raise _unknown(name) from None
+        if first["type"] == "missing":
+            raise ParameterError(f"{name} is missing; give it, as /docs shows") from None
         raise ParameterError(f"{name}: {first['msg']}, not {str(first['input'])[:100]!r}") from None
+
+
+def _unknown(name: str) -> ParameterError:
+    return ParameterError(f"{name[:50]!r} is no parameter here; leave it out, or see /docs for its name")
 
 
 def parameter_docs(model: type[Parameters], *, headers: Sequence[str] = ()) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """Parameters in the URL, where nothing tells a text from a number but what belongs there."""
 
 import pytest
+from pydantic import model_validator
 from starlette.requests import Request
 
 from kohonen_tokenizer.service.errors import ParameterError
-from kohonen_tokenizer.service.http.parameters import ModelParameters, read_url
+from kohonen_tokenizer.service.http.parameters import ModelParameters, Parameters, read_url, validate
+from kohonen_tokenizer.service.http.routes.map_moves import PerturbParameters
 from kohonen_tokenizer.service.http.routes.neighbors import NeighborsParameters
 
 
@@ -25,3 +27,19 @@ def test_a_number_is_read_as_json_has_it() -> None:
     for text in ("1_0", "+1", "01", "0x1", "%201", "1.0", "one", ""):
         with pytest.raises(ParameterError, match="token"):
             read_url(request(f"token={text}"), model=NeighborsParameters)
+
+
+def test_unknown_names_never_reach_the_validation_that_lists_all_of_them() -> None:
+    class Unreached(Parameters):
+        @model_validator(mode="before")
+        @classmethod
+        def _fail(cls, values: object) -> object:
+            raise AssertionError(values)
+
+    with pytest.raises(ParameterError, match="'a' is no parameter here"):
+        validate(Unreached, {"a": 1, "b": 2})
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(ParameterError, match="offset is missing; give it"):
+        validate(PerturbParameters, {"edge": "clamp"})
