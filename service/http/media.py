@@ -20,6 +20,9 @@ MULTIPART = "multipart/form-data"
 
 IMAGES = (JPEG, PNG, WEBP)
 
+# A browser's has some hundred; all are read on the event loop, and the last ones kept.
+_MAX_ACCEPT_CHARS = 4096
+
 
 @dataclass(frozen=True, kw_only=True)
 class _MediaRange:
@@ -55,10 +58,14 @@ def negotiate(accept: str | None, *, offers: tuple[str, ...]) -> str:
     """The offer that the client prefers; among equals the first one.
 
     Raises:
-        NotAcceptableError: `accept` rules out every offer, or does not parse.
+        NotAcceptableError: `accept` rules out every offer, or does not parse, or is long.
     """
     if accept is None or not accept.strip():
         return offers[0]
+    if len(accept) > _MAX_ACCEPT_CHARS:
+        raise NotAcceptableError(
+            f"Accept has {len(accept)} characters, the limit is {_MAX_ACCEPT_CHARS}; name fewer types"
+        )
     ranges = [media_range for entry in accept.split(",") if (media_range := _parse_range(entry)) is not None]
     qualities = {offer: _quality(offer, ranges) for offer in offers}
     best = max(offers, key=lambda offer: qualities[offer])

@@ -66,3 +66,10 @@ def test_the_example_of_the_rfc():
 )
 def test_the_media_type_of_a_content_type(content_type, media_type):
     assert media_type_of(content_type) == media_type
+
+
+def test_a_long_accept_is_refused_before_it_is_read():
+    fits = "application/json" + "," * (4096 - len("application/json"))
+    assert negotiate(fits, offers=OFFERS) == "application/json"
+    with pytest.raises(NotAcceptableError, match="4097 characters, the limit is 4096"):
+        negotiate(fits + ",", offers=OFFERS)
