@@ -1,6 +1,7 @@
 """Request bodies: their bytes, collected on the event loop under limits of size and time."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from ..errors import (
     BodyTimeoutError,
     BodyTooLargeError,
+    DeadlineError,
     ImageCountError,
     MalformedBodyError,
     MediaTypeError,
@@ -61,21 +63,27 @@ async def read_content(request: Request, *, max_bytes: int, service: Service, pl
     Raises:
         BodyTooLargeError: over `max_bytes`, by its Content-Length or by the bytes that came so far.
         BodyTimeoutError: not complete after the time that a body may take.
+        DeadlineError: not complete at the request's deadline.
         QueueFullError: there is no memory for it beside the bodies of others.
         MalformedBodyError: empty.
     """
     _check_size(int(request.headers.get("content-length", "0")), max_bytes=max_bytes)
     timeout_s = service.settings.body_timeout_s
+    remaining_s = place.deadline - time.monotonic()
     chunks = []
     num_bytes = 0
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(min(timeout_s, remaining_s)):
             async for chunk in request.stream():
                 num_bytes += len(chunk)
                 _check_size(num_bytes, max_bytes=max_bytes)
                 service.add_bytes(place, len(chunk))
                 chunks.append(chunk)
     except TimeoutError:
+        if remaining_s < timeout_s:
+            raise DeadlineError(
+                f"{num_bytes} bytes of the body came before the deadline; send it faster, or allow more time"
+            ) from None
         raise BodyTimeoutError(
             f"{num_bytes} bytes of the body came in {timeout_s} s, the limit for all of it; "
             "send it faster, or send less in a request"

@@ -34,11 +34,12 @@ T = TypeVar("T")
 
 
 class Place:
-    """A request's place among those in work; it grows with the body."""
+    """A request's place among those in work; it grows with the body, which must be there by its deadline."""
 
-    __slots__ = ("num_bytes",)
+    __slots__ = ("deadline", "num_bytes")
 
-    def __init__(self) -> None:
+    def __init__(self, *, deadline: float) -> None:
+        self.deadline = deadline
         self.num_bytes = 0
 
 
@@ -243,8 +244,11 @@ class Service:
         return time.monotonic() + timeout_s
 
     @contextmanager
-    def admission(self) -> Iterator[Place]:
+    def admission(self, *, deadline: float = math.inf) -> Iterator[Place]:
         """Hold a place among the requests in work, from before the body is read until the reply is made.
+
+        Args:
+            deadline: that of the request, by `time.monotonic`.
 
         Raises:
             QueueFullError: every place is taken.
@@ -255,7 +259,7 @@ class Service:
                 f"{self._num_pending} requests are in work, the limit is {limit}; try again later",
                 retry_after_s=self._queue_s(),
             )
-        place = Place()
+        place = Place(deadline=deadline)
         # On the event loop only, hence without a lock.
         self._num_pending += 1
         try:

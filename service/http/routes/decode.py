@@ -70,7 +70,7 @@ async def decode(request: Request) -> Response:
     deadline = service.deadline(request)
     parameters = read_url(request, model=ModelParameters)
     accept = media.accept_of(request.headers)
-    with service.admission() as place:
+    with service.admission(deadline=deadline) as place:
         num_tokens = settings.max_images * service.models.max_tokens_per_image(parameters.model)
         body = await read_body(
             request,

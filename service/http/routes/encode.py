@@ -107,7 +107,10 @@ async def encode(request: Request) -> Response:
     deadline = service.deadline(request)
     parameters = read_url(request, model=EncodeParameters)
     media_type = media.negotiate(media.accept_of(request.headers), offers=TOKEN_REPLIES)
-    with service.admission() as place, service.models.use(parameters.model) as model:
+    with (
+        service.admission(deadline=deadline) as place,
+        service.models.use(parameters.model) as model,
+    ):
         parameters.check_codebook(model.tokenizer.level.codebook_size)
         body = await read_body(
             request,

@@ -180,7 +180,7 @@ async def infer(request: Request, service: ServiceDep, name: ModelName, version:
     header_bytes = _header_bytes(request)
     encoding = accepted_encoding(request.headers.get("accept-encoding"))
     with (
-        service.admission() as place,
+        service.admission(deadline=deadline) as place,
         use(service.models, name, version=version, settings=service.settings) as model,
     ):
         content = await _content(request, model, service=service, place=place)

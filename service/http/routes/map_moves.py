@@ -147,7 +147,7 @@ async def _answer(
     deadline = service.deadline(request)
     media_type = media.negotiate(media.accept_of(request.headers), offers=MOVE_REPLIES)
     settings = service.settings
-    with service.admission() as place:
+    with service.admission(deadline=deadline) as place:
         max_tokens = settings.max_images * service.models.max_tokens_per_image(None)
         call = await kind.read(request, max_tokens=max_tokens, service=service, place=place)
         with service.models.use(call.parameters.model or call.model) as model:

@@ -4,6 +4,7 @@ import select
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPResponse
 from urllib.parse import urlsplit
 
 import httpx
@@ -166,6 +167,16 @@ def test_a_body_that_drips_is_cut_off_and_gives_its_place_back(strict_client, me
     assert reply.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"body_timeout"' in reply
     assert metric(strict_client, "kohonen_pending_requests") == 0
+
+
+def test_a_body_that_is_not_there_at_the_deadline_is_waited_for_no_longer(strict_client):
+    with connect(strict_client) as connection:
+        connection.sendall(request_head("X-Timeout-S: 0.2\r\nContent-Length: 100") + b"x")
+        connection.settimeout(5)
+        with HTTPResponse(connection) as reply:
+            reply.begin()
+            assert reply.status == 504
+            assert b"1 bytes of the body came before the deadline" in reply.read()
 
 
 class GatedBackend(RiggedBackend):
