@@ -30,7 +30,7 @@ def key():
 
 
 @pytest.fixture(scope="module")
-def server(start_server: Callable[..., object], tiny_bundle, key) -> Iterator[object]:
+def narrow(start_server, tiny_bundle, key):
     """A server with keys, limits that are soon passed, and one place for a request in work."""
     server = start_server(
         tiny_bundle,
@@ -45,22 +45,22 @@ def server(start_server: Callable[..., object], tiny_bundle, key) -> Iterator[ob
 
 
 @pytest.fixture(scope="module")
-def document(server, key, tmp_path_factory) -> Path:
+def document(narrow, key, tmp_path_factory) -> Path:
     """The OpenAPI document of the server."""
     file = tmp_path_factory.mktemp("document") / "openapi.json"
-    file.write_bytes(httpx.get(f"{server.url}/openapi.json", headers={"X-API-Key": key[0]}).content)
+    file.write_bytes(httpx.get(f"{narrow.url}/openapi.json", headers={"X-API-Key": key[0]}).content)
     return file
 
 
 @pytest.fixture
-def run_schemathesis(server, document, key, tmp_path) -> Callable[..., list[int]]:
+def run_schemathesis(narrow, document, key, tmp_path) -> Callable[..., list[int]]:
     """Have schemathesis test the server and give the status of each answer: run_schemathesis("--seed=1")."""
 
     def run(*options: str) -> list[int]:
         events = tmp_path / "events.ndjson"
         command = [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)),
-            *("run", str(document), "--url", server.url, "--header", f"Authorization: Bearer {key[0]}"),
+            *("run", str(document), "--url", narrow.url, "--header", f"Authorization: Bearer {key[0]}"),
             *("--no-color", "--output-sanitize", "false"),
             *("--report", "ndjson", "--report-ndjson-path", str(events)),
             *options,
@@ -99,8 +99,8 @@ def test_every_answer_is_documented(run_schemathesis):
     assert {200, 304, 400, 401, 404, 405, 406, 413, 415, 422} <= set(found)
 
 
-def test_so_is_every_answer_of_a_service_without_a_place(run_schemathesis, server, key):
-    address = urlsplit(server.url)
+def test_so_is_every_answer_of_a_service_without_a_place(run_schemathesis, narrow, key):
+    address = urlsplit(narrow.url)
     with socket.create_connection((address.hostname, address.port)) as slow:
         slow.sendall(
             f"POST /decode HTTP/1.1\r\nHost: {address.netloc}\r\nX-API-Key: {key[0]}\r\n"
