@@ -49,7 +49,9 @@ def start_crew(start_server, tiny_bundle, wait_until):
 @pytest.fixture(scope="module")
 def crew(start_crew):
     """A server of two workers that all tests may use, and none may harm."""
-    return start_crew()
+    server = start_crew()
+    yield server
+    assert server.stop() == 0
 
 
 @pytest.fixture
@@ -126,7 +128,9 @@ def test_the_supervisor_loads_no_runtime(crew):
     assert all("onnxruntime" in Path(f"/proc/{pid}/maps").read_text() for pid in workers_of(crew))
 
 
-def test_no_worker_outlives_its_supervisor(start_crew, wait_until):
+def test_no_worker_outlives_its_supervisor(start_crew, wait_until, monkeypatch, tmp_path):
+    # A supervisor that is killed leaves the files of its metrics behind.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     server = start_crew()
     workers = workers_of(server)
     server.process.kill()
