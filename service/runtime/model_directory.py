@@ -14,16 +14,21 @@ def list_models(directory: Path) -> dict[str, list[str]]:
     """The versions of each name in `directory`, lowest first; folders of other names are no models.
 
     Raises:
-        BundleNotFoundError: it is no folder, or no bundle is in it.
+        BundleNotFoundError: it is no folder, or a folder in it cannot be read, or no bundle is in it.
     """
     if not directory.is_dir():
         raise BundleNotFoundError(f"{directory} is no folder; give one that holds bundles as name/version/")
     models = {}
-    for folder in sorted(directory.iterdir()):
-        if _NAME.fullmatch(folder.name) and folder.is_dir():
-            versions = [path.name for path in folder.iterdir() if _VERSION.fullmatch(path.name)]
-            if versions:
-                models[folder.name] = sorted(versions, key=int)
+    try:
+        for folder in sorted(directory.iterdir()):
+            if _NAME.fullmatch(folder.name) and folder.is_dir():
+                versions = [path.name for path in folder.iterdir() if _VERSION.fullmatch(path.name)]
+                if versions:
+                    models[folder.name] = sorted(versions, key=int)
+    except OSError as error:
+        raise BundleNotFoundError(
+            f"{error.filename} cannot be read ({error.strerror}); make it readable, or remove it"
+        ) from None
     if not models:
         raise BundleNotFoundError(f"{directory} holds no bundle; put one at name/version/, such as cifar/1/")
     return models
