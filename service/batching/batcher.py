@@ -103,25 +103,38 @@ class Batcher:
             QueueFullError: the queue has no room for them, or would not come to them before the deadline.
             StoppingError: the batcher is closed.
         """
+        self._submit(operation, work, rows=rows, num_rows=len(rows), urgent=urgent)
+
+    def submit_unread(self, operation: str, work: Work) -> None:
+        """Queue one row, which `work.prepare` makes in a runner, as part of its batch.
+
+        What it raises is the error of this work alone. This is for runs on the CPU: threads of their own
+        that read images would compete with the runners for the same CPUs.
+
+        Raises:
+            QueueFullError, StoppingError: as `submit` has it.
+        """
+        self._submit(operation, work, rows=None, num_rows=1, urgent=False)
+
+    def _submit(self, operation: str, work: Work, *, rows: Rows | None, num_rows: int, urgent: bool) -> None:
         with self._changed:
             if work.is_over:
                 return
             if self._is_closing:
                 raise StoppingError("the model takes no more work; send the request again")
             if not urgent:
-                self._check_room(len(rows), deadline=work.deadline)
-            work.rows = rows
+                self._check_room(num_rows, deadline=work.deadline)
+            work.rows, work.num_rows = rows, num_rows
             self._lanes[operation].append(work, urgent=urgent)
             # As many runners as there is work for: they share it.
-            self._changed.notify(len(rows))
+            self._changed.notify(num_rows)
 
     def cancel(self, operation: str, work: Work) -> None:
         """Take `work` out of the queue, for nobody waits for it; it is not delivered."""
         with self._changed:
             if not work.is_over:
                 work.is_over = True
-                if work.rows is not None:
-                    self._lanes[operation].forget(work)
+                self._lanes[operation].forget(work)
 
     def last_success(self, operation: str) -> float:
         """When a run of `operation` last ended well, by `time.monotonic`; minus infinity before the first."""
@@ -218,7 +231,26 @@ class Batcher:
             return 0.0
         return lane.waiting_since + self._max_wait_s - time.monotonic()
 
+    def _read(self, parts: list[Part]) -> list[Part]:
+        """The parts whose rows are there, once those that were not were made; the others are over."""
+        read = []
+        for part in parts:
+            work = part.work
+            prepare, work.prepare = work.prepare, None
+            if prepare is not None:
+                try:
+                    work.rows = prepare()
+                except Exception as error:
+                    with self._changed:
+                        self._end([work] if not work.is_over else [], error=error)
+            if work.rows is not None:
+                read.append(part)
+        return read
+
     def _run(self, lane: Lane, parts: list[Part], *, operation: str) -> None:
+        parts = self._read(parts)
+        if not parts:
+            return
         rows = parts[0].rows if len(parts) == 1 else np.concatenate([part.rows for part in parts])
         started = time.perf_counter()
         try:
@@ -251,15 +283,14 @@ class Batcher:
             offset += size
             if work.is_over:
                 continue
-            assert work.rows is not None
-            if size == len(work.rows):
+            if size == work.num_rows:
                 work.result = share
             else:
                 if work.result is None:
-                    work.result = np.empty((len(work.rows), *share.shape[1:]), dtype=share.dtype)
+                    work.result = np.empty((work.num_rows, *share.shape[1:]), dtype=share.dtype)
                 work.result[part.start : part.stop] = share
             work.num_out += size
-            if work.num_out == len(work.rows):
+            if work.num_out == work.num_rows:
                 work.infer_s = now - work.since
                 work.batch_size = len(results)
                 done.append(work)

@@ -50,19 +50,17 @@ class Lane:
 
     def append(self, work: Work, *, urgent: bool) -> None:
         """Put `work`, with its rows, at the end of the queue, or at its head."""
-        assert work.rows is not None
         work.since = time.monotonic()
-        self.num_rows += len(work.rows)
+        self.num_rows += work.num_rows
         self._queue[work] = None
         if urgent:
             self._queue.move_to_end(work, last=False)
 
     def forget(self, work: Work) -> None:
         """Take what is left of `work` out of the queue, for it is over."""
-        assert work.rows is not None
         if work in self._queue:
             del self._queue[work]
-            self.num_rows -= len(work.rows) - work.num_taken
+            self.num_rows -= work.num_rows - work.num_taken
 
     def take(self, max_rows: int) -> tuple[list[Part], list[Work]]:
         """The next parts, of at most `max_rows` rows together, and the works that are too late.
@@ -74,7 +72,6 @@ class Lane:
         late: list[Work] = []
         while self._queue and max_rows > 0:
             work = self._head
-            assert work.rows is not None
             if work.deadline < now:
                 late.append(work)
                 self.forget(work)
@@ -82,11 +79,11 @@ class Lane:
             if work.num_taken == 0:
                 work.queue_s, work.since = now - work.since, now
             start = work.num_taken
-            work.num_taken = min(len(work.rows), start + max_rows)
+            work.num_taken = min(work.num_rows, start + max_rows)
             parts.append(Part(work, start, work.num_taken))
             self.num_rows -= work.num_taken - start
             max_rows -= work.num_taken - start
-            if work.num_taken == len(work.rows):
+            if work.num_taken == work.num_rows:
                 del self._queue[work]
         return parts, late
 

@@ -1,6 +1,7 @@
 """The rows of one request on their way through a batcher."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy.typing as npt
@@ -15,7 +16,9 @@ class Work:
 
     Attributes:
         deadline: the time, of `time.monotonic`, after which nobody waits for the result.
-        rows: what goes in, [B, ...].
+        num_rows: how many rows go in, B; 0 before the submission.
+        rows: what goes in, [B, ...]; of unread work None until it is in a batch.
+        prepare: makes `rows`, for whoever takes it first; None where they are made, or nobody waits.
         result: what came out, [B, ...] in the order of `rows`, if all went well.
         error: why there is no result.
         queue_s: seconds that the first row waited until it was in a batch.
@@ -34,17 +37,21 @@ class Work:
         "infer_s",
         "is_over",
         "num_out",
+        "num_rows",
         "num_taken",
+        "prepare",
         "queue_s",
         "result",
         "rows",
         "since",
     )
 
-    def __init__(self, *, deadline: float = math.inf) -> None:
-        """Take the deadline; the rows come with the submission."""
+    def __init__(self, *, deadline: float = math.inf, prepare: Callable[[], Rows] | None = None) -> None:
+        """Take the deadline, and what makes the rows if they do not come with the submission."""
         self.deadline = deadline
+        self.num_rows = 0
         self.rows: Rows | None = None
+        self.prepare = prepare
         self.result: Rows | None = None
         self.error: Exception | None = None
         self.queue_s = 0.0

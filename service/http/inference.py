@@ -23,10 +23,9 @@ class _AwaitedWork(Work):
 
     Attributes:
         ended: is done when the wait is over, well or with `error`.
-        prepare: makes the rows, out of a body in memory; None once a thread has it, or nobody waits.
     """
 
-    __slots__ = ("ended", "prepare")
+    __slots__ = ("ended",)
 
     def __init__(
         self,
@@ -35,9 +34,8 @@ class _AwaitedWork(Work):
         loop: asyncio.AbstractEventLoop,
         prepare: Callable[[], Rows] | None = None,
     ) -> None:
-        super().__init__(deadline=deadline)
+        super().__init__(deadline=deadline, prepare=prepare)
         self.ended: asyncio.Future[None] = loop.create_future()
-        self.prepare = prepare
 
     def end(self, error: Exception | None) -> None:
         """Wake the coroutine, on its event loop."""
@@ -76,6 +74,7 @@ class Inference:
     ) -> None:
         """Start the batcher, on the event loop; `threads` do what comes before it, the rest is its own."""
         self._threads = threads
+        self._is_on_cpu = tokenizer.backend.is_on_cpu
         self._loop = asyncio.get_running_loop()
         self.batcher = Batcher(
             {"encode": tokenizer.backend.encode, "decode": tokenizer.backend.decode},
@@ -94,8 +93,9 @@ class Inference:
         *,
         deadline: float,
         receive: Receive | None = None,
+        is_one: bool = False,
     ) -> Work:
-        """Run `operation` on the rows that `prepare` makes in a worker thread; the work has its result.
+        """Run `operation` on the rows that `prepare` makes in a thread; the work has its result.
 
         From its thread the rows go to the batcher without a stop at the event loop, where a turn may cost
         more than a small image.
@@ -105,6 +105,7 @@ class Inference:
             prepare: gives valid rows [B, ...], or raises what this raises.
             deadline: the time, of `time.monotonic`, at which waiting ends.
             receive: of the request, after its body: tells when the client leaves. Without it nobody leaves.
+            is_one: whether it is known by now that there is one row.
 
         Raises:
             DeadlineError: no result by `deadline`.
@@ -112,7 +113,10 @@ class Inference:
             ClientDisconnect: the client left.
         """
         work = _AwaitedWork(deadline=deadline, loop=self._loop, prepare=prepare)
-        self._threads.submit(partial(self._prepare_and_submit, operation, work))
+        if is_one and self._is_on_cpu:
+            self.batcher.submit_unread(operation, work)
+        else:
+            self._threads.submit(partial(self._prepare_and_submit, operation, work))
         return await self._wait_for(work, operation=operation, receive=receive)
 
     async def run_urgently(self, operation: str, rows: Rows, *, deadline: float) -> Work:

@@ -178,8 +178,7 @@ class Metrics:
 
     def observe_work(self, operation: Operation, work: Work) -> None:
         """Add what one request had of the model."""
-        assert work.rows is not None
-        self._images.labels(operation).inc(len(work.rows))
+        self._images.labels(operation).inc(work.num_rows)
         self._stage_timer(operation, "queue").observe(work.queue_s)
         self._stage_timer(operation, "infer").observe(work.infer_s)
 

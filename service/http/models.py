@@ -96,15 +96,22 @@ class ServedModel:
         return self._batcher.num_running
 
     async def encode(
-        self, prepare: Callable[[], Pixels], *, deadline: float, receive: Receive | None = None
+        self,
+        prepare: Callable[[], Pixels],
+        *,
+        deadline: float,
+        receive: Receive | None = None,
+        is_one: bool = False,
     ) -> Tokens:
         """Tokens int32 [B, h, w] of the images uint8 [B, H, W, 3] that `prepare` makes in a thread.
+
+        `is_one` tells that B can only be 1.
 
         Raises:
             TokenizerError: as `Inference.run` has it, and what `prepare` raises.
             ClientDisconnect: the client left.
         """
-        return await self._run("encode", prepare, deadline=deadline, receive=receive)
+        return await self._run("encode", prepare, deadline=deadline, receive=receive, is_one=is_one)
 
     async def decode(
         self, prepare: Callable[[], Tokens], *, deadline: float, receive: Receive | None = None
@@ -181,8 +188,11 @@ class ServedModel:
         *,
         deadline: float,
         receive: Receive | None,
+        is_one: bool = False,
     ) -> Rows:
-        work = await self._inference.run(operation, prepare, deadline=deadline, receive=receive)
+        work = await self._inference.run(
+            operation, prepare, deadline=deadline, receive=receive, is_one=is_one
+        )
         self._metrics.observe_work(operation, work)
         if (stages := recorded_stages.get()) is not None:
             stages += stages_of_work(work)

@@ -30,10 +30,9 @@ def stage_that_ends_now(name: str, *, seconds: float) -> StageTime:
 
 def stages_of_work(work: Work) -> tuple[StageTime, StageTime]:
     """The wait of `work`, which is done, for the model, and its time in it."""
-    assert work.rows is not None
     # `work` counts by a clock that knows no date.
     run_ns = time.time_ns() - _nanoseconds(time.monotonic() - work.since)
-    sizes = {"images": len(work.rows), "batch_size": work.batch_size}
+    sizes = {"images": work.num_rows, "batch_size": work.batch_size}
     return (
         StageTime("queue", run_ns - _nanoseconds(work.queue_s), run_ns),
         StageTime("infer", run_ns, run_ns + _nanoseconds(work.infer_s), sizes),

@@ -19,8 +19,8 @@ Tokens = npt.NDArray[np.int32]
 Graph = Callable[[Rows], Rows]
 """One half of a model: pixels to tokens, or tokens to pixels."""
 
-MAX_BATCH_SIZE: Final = 64
-"""Images of one run: beyond this a batch gains no speed and its activations only cost memory."""
+IMAGES_PER_THREAD: Final = 8
+"""Images of one run on the CPU, for each of its threads: more gain no speed and leave the caches."""
 
 
 class Backend(Protocol):
@@ -29,6 +29,10 @@ class Backend(Protocol):
     @property
     def description(self) -> str:
         """The engine, its version, the device and how it uses it: a line for people."""
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether its runs take the CPUs that read images too."""
 
     @property
     def num_parallel_runs(self) -> int:
@@ -50,17 +54,26 @@ class GraphBackend:
 
     Attributes:
         description: see `Backend`.
+        is_on_cpu: see `Backend`.
         num_parallel_runs: see `Backend`.
         max_batch_size: see `Backend`.
     """
 
     def __init__(
-        self, encoder: Graph, *, decoder: Graph, description: str, num_parallel_runs: int, max_batch_size: int
+        self,
+        encoder: Graph,
+        *,
+        decoder: Graph,
+        description: str,
+        is_on_cpu: bool,
+        num_parallel_runs: int,
+        max_batch_size: int,
     ) -> None:
         """Take graphs that fit one bundle and that several threads may call."""
         self._encoder = encoder
         self._decoder = decoder
         self.description = description
+        self.is_on_cpu = is_on_cpu
         self.num_parallel_runs = num_parallel_runs
         self.max_batch_size = max_batch_size
 

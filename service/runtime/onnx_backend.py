@@ -4,7 +4,14 @@ from typing import Self
 
 import numpy as np
 
-from .backend import MAX_BATCH_SIZE, Graph, GraphBackend, count_cpu_runs, count_cpu_threads, describe_threads
+from .backend import (
+    IMAGES_PER_THREAD,
+    Graph,
+    GraphBackend,
+    count_cpu_runs,
+    count_cpu_threads,
+    describe_threads,
+)
 from .buckets import BUCKETS, BucketedGraph
 from .bundle import Bundle
 from .cuda import list_gpus
@@ -56,8 +63,9 @@ class OnnxBackend(GraphBackend):
                 encoder,
                 decoder=decoder,
                 description=f"{engine}, {describe_threads(num_threads)}",
+                is_on_cpu=True,
                 num_parallel_runs=count_cpu_runs(num_threads),
-                max_batch_size=MAX_BATCH_SIZE,
+                max_batch_size=IMAGES_PER_THREAD * num_threads,
             )
         # The captures of TensorRT's provider know one batch size only.
         with_graphs = cuda_graphs and device == "cuda"
@@ -76,6 +84,7 @@ class OnnxBackend(GraphBackend):
             decoder=decoder,
             description=f"{engine} on {list_gpus()[0].name}, {'CUDA graphs for ' if with_graphs else ''}"
             f"batches of {', '.join(map(str, BUCKETS))}",
+            is_on_cpu=False,
             num_parallel_runs=1,
             max_batch_size=BUCKETS[-1],
         )

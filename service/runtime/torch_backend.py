@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
 from ..errors import DeviceError, GraphError
-from .backend import MAX_BATCH_SIZE, Graph, GraphBackend, count_cpu_runs, count_cpu_threads, describe_threads
+from .backend import (
+    IMAGES_PER_THREAD,
+    Graph,
+    GraphBackend,
+    count_cpu_runs,
+    count_cpu_threads,
+    describe_threads,
+)
 from .buckets import BUCKETS, BucketedGraph
 from .bundle import Bundle
 from .devices import Device
@@ -74,8 +81,9 @@ class TorchBackend(GraphBackend):
                 encoder,
                 decoder=decoder,
                 description=f"{engine} on the CPU, {describe_threads(num_threads)}",
+                is_on_cpu=True,
                 num_parallel_runs=count_cpu_runs(num_threads),
-                max_batch_size=MAX_BATCH_SIZE,
+                max_batch_size=IMAGES_PER_THREAD * num_threads,
             )
         torch.set_float32_matmul_precision("highest")
         thread = GpuThread()
@@ -94,6 +102,7 @@ class TorchBackend(GraphBackend):
             decoder=decoder,
             description=f"{engine} on {torch.cuda.get_device_name()}, CUDA graphs for batches of "
             f"{', '.join(map(str, BUCKETS))}",
+            is_on_cpu=False,
             num_parallel_runs=1,
             max_batch_size=BUCKETS[-1],
         )

@@ -129,7 +129,10 @@ async def encode(request: Request) -> Response:
             settings=service.settings,
         )
         tokens = await model.encode(
-            service.timed("encode", "decode", parse), deadline=deadline, receive=request.receive
+            service.timed("encode", "decode", parse),
+            deadline=deadline,
+            receive=request.receive,
+            is_one=body.media_type in media.IMAGES,
         )
         reply = partial(tokens_response, tokens, media_type=media_type, model=model, dtype=parameters.dtype)
         return await service.run_small("encode", "encode", reply, num_values=tokens.size)

@@ -6,6 +6,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -246,6 +247,44 @@ def test_a_large_work_with_a_bad_row_fails_once_and_its_rest_is_dropped(make_bat
     assert client.delivered.count(bad) == 1
     assert np.array_equal(good.result, rows_of(14))
     assert model.batches[1:] == [[1, 2], [7]]
+
+
+def test_unread_work_is_read_in_its_batch_and_fails_alone(make_batcher, model, client):
+    readers = []
+
+    def read(value: int) -> np.ndarray:
+        readers.append(threading.current_thread().name)
+        if value == 13:
+            raise ValueError("not a number")
+        return rows_of(value)
+
+    batcher = make_batcher()
+    works = {value: Work(prepare=partial(read, value)) for value in (1, 13, 2)}
+    with busy(batcher, model):
+        for work in works.values():
+            batcher.submit_unread("encode", work)
+        assert batcher.num_queued == 3
+        assert readers == []
+    client.wait_for(*works.values())
+    assert readers == ["runner-0"] * 3
+    assert model.batches == [[0], [1, 2]]
+    assert [works[value].result.tolist() for value in (1, 2)] == [[[2]], [[4]]]
+    assert str(works[13].error) == "not a number"
+    assert batcher.num_queued == 0
+
+
+def test_unread_work_that_is_canceled_is_not_read(make_batcher, model, client):
+    def read() -> np.ndarray:
+        raise AssertionError("nobody waits for this")
+
+    batcher = make_batcher()
+    with busy(batcher, model):
+        canceled = Work(prepare=read)
+        batcher.submit_unread("encode", canceled)
+        batcher.cancel("encode", canceled)
+        kept = submit(batcher, 1)
+    client.wait_for(kept)
+    assert model.batches == [[0], [1]]
 
 
 def test_what_is_too_late_does_not_run(make_batcher, model, client):

@@ -15,6 +15,7 @@ class StuckBackend:
     """Decodes as a backend does, and encodes as it does, but for white."""
 
     description = "stuck"
+    is_on_cpu = True
     num_parallel_runs = 1
     max_batch_size = 64
 

@@ -13,6 +13,7 @@ class RiggedBackend:
     """The tiny model, with whatever a test puts around one of its halves."""
 
     description = "rigged"
+    is_on_cpu = True
     num_parallel_runs = 1
     max_batch_size = 64
 
