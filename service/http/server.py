@@ -30,7 +30,7 @@ from .settings import Settings
 logger = logging.getLogger(__name__)
 
 # New objects between two searches for cycles; Python's own is 700.
-_GC_THRESHOLD = 20_000
+_GC_THRESHOLD = 200_000
 # In which a request that is on its way to us arrives, on a connection that is kept alive.
 _LINGER_S = 1.0
 
