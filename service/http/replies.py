@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 import numpy.typing as npt
-import orjson
 from starlette.responses import Response
 
 from kohonen_tokenizer.pixels import Pixels
@@ -20,6 +19,7 @@ from ..runtime.backend import Tokens
 from ..runtime.images import encode_png
 from ..safetensors_bytes import write_safetensors
 from . import media
+from .json_pieces import write_json
 from .models import ServedModel
 
 TokenType = Literal["int32", "uint16"]
@@ -33,7 +33,7 @@ MANY_IMAGES_REPLIES = (media.JSON, media.NPY, media.SAFETENSORS)
 
 def json_response(content: Mapping[str, Any]) -> Response:
     """`content`, which may hold NumPy arrays and dataclasses, as JSON."""
-    return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type=media.JSON)
+    return Response(write_json(content), media_type=media.JSON)
 
 
 def tokens_response(
