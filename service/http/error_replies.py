@@ -73,7 +73,7 @@ def error_response(error: TokenizerError, *, path: str, request_id: str) -> Resp
     if isinstance(error, UnauthorizedError):
         reply.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, BodyTimeoutError):
-        # The rest of the body would be read as the next request.
+        # Or the client could go on for ever with a body that nobody reads.
         reply.headers["Connection"] = "close"
     return reply
 
