@@ -57,7 +57,7 @@ def test_a_backend_says_what_it_is(tiny_bundle: Path, monkeypatch: pytest.Monkey
     bundle = load_bundle(tiny_bundle)
     loaded = OnnxBackend.load(bundle, num_threads=2)
     assert loaded.description == f"onnxruntime {ort.__version__}, CPUExecutionProvider, 2 threads a run"
-    assert (loaded.num_parallel_runs, loaded.max_batch_size) == (2, 16)
+    assert (loaded.num_parallel_runs, loaded.max_batch_size) == (2, 64)
     loaded = OnnxBackend.load(bundle, num_threads=6)
     assert loaded.num_parallel_runs == 1
     loaded = OnnxBackend.load(bundle)

@@ -84,7 +84,7 @@ def test_it_takes_arrays_that_it_may_not_write_to(loaded: Backend, images: np.nd
 def test_it_says_what_it_is(bundle: Bundle, loaded: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = f"torch {torch.__version__}, {bundle.graph_format} on the CPU"
     assert loaded.description == f"{engine}, 1 thread a run"
-    assert loaded.max_batch_size == 8
+    assert loaded.max_batch_size == 32
     monkeypatch.setattr(backend, "available_threads", lambda: 5)
     of_two = TorchBackend.load(bundle, num_threads=2)
     assert of_two.description == f"{engine}, 2 threads a run"
