@@ -248,9 +248,14 @@ class Models:
         return self._models[name]
 
     def max_tokens_per_image(self, name: str | None) -> int:
-        """Tokens of one grid of the model `name`, or without a name of the one that has the most."""
-        models = [self.get(name)] if name is not None else list(self)
-        return max((math.prod(model.tokenizer.level.latent_grid) for model in models), default=0)
+        """Tokens of one grid of the model `name`, or without a name of the one that has the most.
+
+        Raises:
+            ModelNotFoundError: no such model.
+            NotReadyError: none is there yet.
+        """
+        models = list(self) if name is None and self._models else [self.get(name)]
+        return max(math.prod(model.tokenizer.level.latent_grid) for model in models)
 
     def close(self, *, timeout_s: float) -> None:
         """End every batcher; blocks until what is queued is done, at most for `timeout_s`."""

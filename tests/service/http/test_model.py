@@ -2,7 +2,10 @@
 
 import numpy as np
 import onnx
+import pytest
 
+from kohonen_tokenizer.service.errors import NotReadyError
+from kohonen_tokenizer.service.http.models import Models
 from kohonen_tokenizer.service.runtime.bundle import load_bundle
 from kohonen_tokenizer.service.runtime.images import decode_image
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
@@ -113,3 +116,8 @@ def test_neither_the_map_nor_the_documentation_runs_the_model(
         for path in ("/map.png", "/openapi.json", "/docs"):
             assert client.get(path).status_code == 200
         assert backend.num_runs == num_runs
+
+
+def test_before_the_first_model_is_warm_no_body_is_too_large_for_it():
+    with pytest.raises(NotReadyError, match="warms up"):
+        Models().max_tokens_per_image(None)
