@@ -44,8 +44,8 @@ class _Sums(Collector):
         self._directory = directory
 
     def collect(self) -> Iterable[Metric]:
-        # Not the library's own list, which has the files too that a worker which starts makes just now: of one
-        # that is still empty, nothing could be read.
+        # Not the library's own list, which has also what a worker that starts makes just now: nothing can be
+        # read of a file that is still empty.
         files = [str(path) for path in self._directory.glob("*.db") if _has_content(path)]
         return cast(Iterable[Metric], MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
 
