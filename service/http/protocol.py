@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from ..errors import HeaderTooLargeError, InputError
 from .error_replies import error_response
 from .exchange import new_request_id
+from .joined_writes import JoinedWrites
 
 # Of the request line and all headers together; common servers allow 8 to 64 KiB.
 MAX_HEADER_BYTES = 64 * 1024
@@ -26,7 +27,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport, loop=self.loop))
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
