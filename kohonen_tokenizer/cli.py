@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from kohonen_tokenizer import __version__
 from kohonen_tokenizer.export.errors import ExportError
+from kohonen_tokenizer.install_command import install_command
 from kohonen_tokenizer.service.errors import TokenizerError
 from kohonen_tokenizer.training.errors import TrainingError
 
@@ -68,7 +69,7 @@ class _LazyGroup(TyperGroup):
                 raise
             _fail(
                 f"{ctx.invoked_subcommand} needs {error.name}, which is not installed; "
-                f"run: pip install 'kohonen-tokenizer[{part.extra}]'"
+                f"run: {install_command(part.extra)}"
             )
 
 

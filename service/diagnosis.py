@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final, get_args
 
+from kohonen_tokenizer.install_command import install_command
+
 from .errors import DeviceError, TokenizerError
 from .installation import Extra, Package, list_extras, list_packages
 from .runtime.backends import device_check, load_backend
@@ -142,7 +144,7 @@ def _list_backends(packages: list[Package]) -> list[Finding]:
     findings = [Finding("onnx", True, f"onnxruntime {ort.__version__}")]
     version = next(package.version for package in packages if package.name == "torch")
     for name in ("torchscript", "torch_export"):
-        detail = f"torch {version}" if version else "run: pip install 'kohonen-tokenizer[torch]'"
+        detail = f"torch {version}" if version else f"run: {install_command('torch')}"
         findings.append(Finding(name, version is not None, detail))
     return findings
 

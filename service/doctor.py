@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from kohonen_tokenizer.install_command import install_command
+
 from .diagnosis import Diagnosis, Finding, diagnose
-from .installation import PACKAGE
 from .runtime.devices import Device
 from .runtime.manifest import GraphFormat
 
@@ -58,9 +59,7 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
         problem = f": {package.problem}" if package.problem else ""
         yield f"package    {package.name} {package.version or 'is not installed'}{problem}"
     for extra in diagnosis.extras:
-        missing = (
-            f"not installed, without {', '.join(extra.missing)}; run: pip install '{PACKAGE}[{extra.name}]'"
-        )
+        missing = f"not installed, without {', '.join(extra.missing)}; run: {install_command(extra.name)}"
         yield f"extra      {extra.name}: {missing if extra.missing else 'installed'}"
     for provider in diagnosis.providers:
         yield f"provider   {provider}"

@@ -6,7 +6,7 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 
-PACKAGE = "kohonen-tokenizer"
+from kohonen_tokenizer.install_command import PACKAGE, install_requirement
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ def list_packages() -> list[Package]:
     for requirement in (*_requirements(PACKAGE, extra=""), *_requirements(PACKAGE, extra="torch")):
         version, is_optional = _version(requirement.name), requirement.name == "torch"
         is_wrong = any(_missing(requirement)) and not (version is None and is_optional)
-        problem = f"{requirement} is needed; run: pip install '{requirement}'" if is_wrong else None
-        packages.append(Package(requirement.name, version, problem))
+        fix = f"{requirement} is needed; run: {install_requirement(str(requirement))}"
+        packages.append(Package(requirement.name, version, fix if is_wrong else None))
     return sorted(packages, key=lambda package: package.name)
 
 

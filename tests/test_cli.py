@@ -8,6 +8,7 @@ import pytest
 
 import kohonen_tokenizer
 from kohonen_tokenizer.cli import main
+from kohonen_tokenizer.install_command import install_command
 
 COMMANDS = ["serve", "encode", "decode", "inspect", "doctor", "new-key", "train", "evaluate", "export"]
 
@@ -120,8 +121,7 @@ def test_without_torch_a_command_has_its_help_and_names_its_extra(args: list[str
     assert (called.returncode, called.stdout, called.stderr) == (
         2,
         "",
-        f"error: {command} needs torch, which is not installed; "
-        f"run: pip install 'kohonen-tokenizer[{extra}]'\n",
+        f"error: {command} needs torch, which is not installed; run: {install_command(extra)}\n",
     )
 
 

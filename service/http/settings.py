@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from kohonen_tokenizer.install_command import install_command
+
 from ..runtime.devices import DeviceChoice
 from ..runtime.manifest import GraphFormat
 from .auth import ApiKey
@@ -224,8 +226,7 @@ class Settings(BaseSettings):
                 metadata.version("opentelemetry-exporter-otlp-proto-http")
             except metadata.PackageNotFoundError as error:
                 raise ValueError(
-                    f"it needs {error.name}, which is not installed; "
-                    "run: pip install 'kohonen-tokenizer[otel]'"
+                    f"it needs {error.name}, which is not installed; run: {install_command('otel')}"
                 ) from None
         return endpoint
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from kohonen_tokenizer.install_command import install_command
+
 from ..errors import DeviceError
 from . import onnx_devices
 from .backend import Backend
@@ -54,5 +56,5 @@ def _naming_the_extra(graph_format: GraphFormat) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise DeviceError(
             f"backend {graph_format} needs {error.name}, which is not installed; "
-            "run: pip install 'kohonen-tokenizer[torch]', or use backend onnx"
+            f"run: {install_command('torch')}, or use backend onnx"
         ) from None

@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from kohonen_tokenizer.install_command import install_command
+
 from ..errors import DeviceError
 from .silent_onnxruntime import onnxruntime as ort
 from .tensors import Rows
@@ -92,6 +94,6 @@ def load_cuda_runtime() -> ctypes.CDLL:
     try:
         runtime = ctypes.CDLL(name)
     except OSError as error:
-        raise DeviceError(f'{error}; install "kohonen-tokenizer[gpu]"') from None
+        raise DeviceError(f"{error}; run: {install_command('gpu')}") from None
     runtime.cudaGetErrorString.restype = ctypes.c_char_p
     return runtime

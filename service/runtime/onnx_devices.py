@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from kohonen_tokenizer.install_command import install_command
+
 from ..errors import DeviceError
 from .buckets import BUCKETS
 from .cuda import list_gpus
@@ -24,7 +26,6 @@ PROVIDERS: Mapping[Device, str] = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORR
 """The provider that must run all of a graph, by device."""
 
 _TENSORRT_LIBRARIES = ("libnvinfer.so.10", "libnvonnxparser.so.10")
-_CUDA_FIX = "run: pip install 'kohonen-tokenizer[gpu]'"
 _TENSORRT_FIX = "install the wheels 'tensorrt-cu13<11' from NVIDIA's own package index"
 _LOG_FATAL = 4
 
@@ -89,7 +90,7 @@ def _check_cuda(device: Device) -> None:
     with contextlib.redirect_stdout(output):  # it reports a missing library by print
         ort.preload_dlls(directory="")
     if output.getvalue():
-        raise unusable(device, output.getvalue().splitlines()[0], fix=_CUDA_FIX)
+        raise unusable(device, output.getvalue().splitlines()[0], fix=f"run: {install_command('gpu')}")
     # What goes wrong here is raised as an error; the log would say it a second time.
     ort.set_default_logger_severity(_LOG_FATAL)
     try:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kohonen_tokenizer import cli
+from kohonen_tokenizer.install_command import install_command
 from kohonen_tokenizer.service import diagnosis
 from kohonen_tokenizer.service.errors import DeviceError
 from kohonen_tokenizer.service.runtime.cuda import Gpu
@@ -100,7 +101,7 @@ def test_without_torch_its_backends_name_the_extra(doctor: Doctor, monkeypatch: 
     packages = [diagnosis.Package("torch", None, None)]
     monkeypatch.setattr(diagnosis, "list_packages", lambda: packages)
     for line in facts(doctor()[1])["backend"][1:]:
-        assert line.endswith(": not usable, run: pip install 'kohonen-tokenizer[torch]'")
+        assert line.endswith(f": not usable, run: {install_command('torch')}")
 
 
 @pytest.mark.parametrize(("device", "status"), [("cpu", 0), ("cuda", 1), ("tensorrt", 1)])

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from kohonen_tokenizer.install_command import install_requirement
 from kohonen_tokenizer.service.installation import Extra, Package, list_extras, list_packages
 
 REQUIREMENTS = {
@@ -65,7 +66,7 @@ def test_what_is_missing_or_old_has_its_fix(
 ) -> None:
     install(**versions)
     problems = [package for package in list_packages() if package.problem]
-    assert problems == [Package(name, version, f"{needed} is needed; run: pip install '{needed}'")]
+    assert problems == [Package(name, version, f"{needed} is needed; run: {install_requirement(needed)}")]
 
 
 def test_an_extra_says_what_it_lacks_down_to_the_extras_of_others(install: Any) -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from kohonen_tokenizer.install_command import install_command
 from kohonen_tokenizer.service.errors import SettingsError
 from kohonen_tokenizer.service.http.settings_sources import read_settings
 
@@ -127,7 +128,7 @@ def test_without_the_extra_the_setting_is_refused(monkeypatch):
     assert error.value.message == (
         "setting otlp_endpoint (--otlp-endpoint) is 'http://localhost:4318': it needs "
         "opentelemetry-exporter-otlp-proto-http, which is not installed; "
-        "run: pip install 'kohonen-tokenizer[otel]'"
+        f"run: {install_command('otel')}"
     )
 
 
