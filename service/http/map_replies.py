@@ -77,4 +77,4 @@ def _tensors_response(
 ) -> Response:
     if media_type == media.SAFETENSORS:
         return negotiated(safetensors_response(tensors, model=model), model=model)
-    return negotiated(json_response({**tensors, **model.tokenizer.identity}), model=model)
+    return negotiated(json_response({**tensors, **model.identity}), model=model)

@@ -48,6 +48,8 @@ class ServedModel:
         name: what requests call it.
         version: which of its versions.
         tokenizer: for what is no work for the batcher.
+        identity: what replies in JSON say of it, and tokens that are sent claim. Its name is the one that
+            requests use, and not the one in the manifest: a bundle may be served under any.
         identity_headers: say in a reply which model made it; a binary body has no room for that.
         map_png: the picture of the map, once it is warm.
         examples: the calls to document, once it is warm.
@@ -62,6 +64,7 @@ class ServedModel:
         self.name = loaded.name
         self.version = loaded.version
         self.tokenizer = loaded.tokenizer
+        self.identity = {"model": self.name, "codebook_hash": self.tokenizer.codebook.sha256}
         self.identity_headers = [
             (b"x-model", self.name.encode()),
             (b"x-model-version", self.version.encode()),

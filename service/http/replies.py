@@ -45,7 +45,7 @@ def tokens_response(
     if media_type == media.SAFETENSORS:
         tensors = {"tokens": tokens.astype(dtype, copy=False)}
         return negotiated(safetensors_response(tensors, model=model), model=model)
-    return negotiated(json_response({"tokens": tokens, **model.tokenizer.identity}), model=model)
+    return negotiated(json_response({"tokens": tokens, **model.identity}), model=model)
 
 
 def images_response(images: Pixels, *, media_type: str, model: ServedModel) -> Response:
@@ -58,7 +58,7 @@ def images_response(images: Pixels, *, media_type: str, model: ServedModel) -> R
     if media_type == media.PNG:
         return negotiated(Response(files[0], media_type=media.PNG), model=model)
     texts = [base64.b64encode(file).decode() for file in files]
-    return negotiated(json_response({"images": texts, **model.tokenizer.identity}), model=model)
+    return negotiated(json_response({"images": texts, **model.identity}), model=model)
 
 
 def negotiate_images(num_images: int, *, accept: str | None) -> str:
@@ -88,7 +88,7 @@ def codebook_response(model: ServedModel, *, media_type: str) -> Response:
         "map_shape": level.map_shape,
         "vectors": codebook.vectors,
         "coordinates": codebook.coordinates,
-        **model.tokenizer.identity,
+        **model.identity,
     }
     return negotiated(json_response(content), model=model)
 
@@ -117,7 +117,7 @@ def npy_response(array: npt.NDArray[Any]) -> Response:
 
 def safetensors_response(tensors: Mapping[str, npt.NDArray[Any]], *, model: ServedModel) -> Response:
     """`tensors` as safetensors, with the model's identity in the metadata."""
-    metadata = {**model.tokenizer.identity, "model_version": model.version}
+    metadata = {**model.identity, "model_version": model.version}
     return Response(write_safetensors(tensors, metadata=metadata), media_type=media.SAFETENSORS)
 
 

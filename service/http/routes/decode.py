@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from ...errors import ImageCountError, NotAcceptableError, TokenRangeError, TokensError
 from ...runtime.backend import Tokens
-from ...runtime.tokenizer import Tokenizer
 from ...token_grids import TokenGrids as Grids
 from ...token_grids import read_token_grids
 from .. import media
 from ..bodies import BYTES_BESIDE_TOKENS, BYTES_PER_TOKEN, check_count, read_body
+from ..models import ServedModel
 from ..openapi import BODY_ERRORS, NEGOTIATED, WORK_ERRORS, binary_body, json_body, reply_docs, request_docs
 from ..parameters import ModelParameters, parameter_docs, read_url
 from ..replies import images_response, negotiate_images
@@ -85,14 +85,13 @@ async def decode(request: Request) -> Response:
         # Asked before the work, though it depends on the body: one image may be a PNG, many may not.
         media_type = negotiate_images(len(grids.tokens), accept=accept)
         with service.models.use(parameters.model or grids.model) as model:
-            images = await model.decode(
-                partial(_check, grids, tokenizer=model.tokenizer), deadline=deadline, receive=request.receive
-            )
+            check = partial(_check, grids, model=model)
+            images = await model.decode(check, deadline=deadline, receive=request.receive)
             reply = partial(images_response, images, media_type=media_type, model=model)
             return await service.run("decode", "encode", reply)
 
 
-def _check(grids: Grids, *, tokenizer: Tokenizer) -> Tokens:
+def _check(grids: Grids, *, model: ServedModel) -> Tokens:
     """The tokens, if they are this model's."""
-    grids.check_claims(tokenizer.identity)
-    return tokenizer.check_tokens(grids.tokens)
+    grids.check_claims(model.identity)
+    return model.tokenizer.check_tokens(grids.tokens)

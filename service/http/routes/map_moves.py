@@ -16,12 +16,12 @@ from starlette.responses import Response
 from ...errors import ImageCountError, NotAcceptableError, ParameterError, TokenRangeError, TokensError
 from ...runtime.backend import Tokens
 from ...runtime.map_moves import Edge
-from ...runtime.tokenizer import Tokenizer
 from ...token_grids import as_grids, one_grid
 from .. import media
 from ..bodies import check_count
 from ..map_bodies import MapBody, MapCall
 from ..map_replies import MOVE_REPLIES, strip_response
+from ..models import ServedModel
 from ..openapi import (
     BODY_ERRORS,
     NEGOTIATED,
@@ -142,7 +142,7 @@ async def _answer(
     service: Service,
     *,
     kind: MapBody[P],
-    move: Callable[[MapCall[P], Tokenizer, Settings], Tokens],
+    move: Callable[[MapCall[P], ServedModel, Settings], Tokens],
 ) -> Response:
     deadline = service.deadline(request)
     media_type = media.negotiate(media.accept_of(request.headers), offers=MOVE_REPLIES)
@@ -151,9 +151,7 @@ async def _answer(
         max_tokens = settings.max_images * service.models.max_tokens_per_image(None)
         call = await kind.read(request, max_tokens=max_tokens, service=service, place=place)
         with service.models.use(call.parameters.model or call.model) as model:
-            tokens = await service.run(
-                kind.operation, "infer", partial(move, call, model.tokenizer, settings)
-            )
+            tokens = await service.run(kind.operation, "infer", partial(move, call, model, settings))
             if media_type == media.PNG:
                 images = await model.decode(lambda: tokens, deadline=deadline, receive=request.receive)
                 reply = partial(strip_response, images, model=model)
@@ -162,18 +160,18 @@ async def _answer(
             return await service.run(kind.operation, "encode", reply)
 
 
-def _perturb(call: MapCall[PerturbParameters], tokenizer: Tokenizer, settings: Settings) -> Tokens:
-    call.check_claims(tokenizer.identity)
+def _perturb(call: MapCall[PerturbParameters], model: ServedModel, settings: Settings) -> Tokens:
+    call.check_claims(model.identity)
     grids = as_grids(call.tokens[0])
     check_count(len(grids), what="token grids", max_images=settings.max_images)
-    tokens = tokenizer.check_tokens(grids)
-    return tokenizer.topology.perturb(tokens, offset=call.parameters.offset, edge=call.parameters.edge)
+    tokens = model.tokenizer.check_tokens(grids)
+    return model.tokenizer.topology.perturb(tokens, offset=call.parameters.offset, edge=call.parameters.edge)
 
 
-def _interpolate(call: MapCall[InterpolateParameters], tokenizer: Tokenizer, settings: Settings) -> Tokens:
-    call.check_claims(tokenizer.identity)
+def _interpolate(call: MapCall[InterpolateParameters], model: ServedModel, settings: Settings) -> Tokens:
+    call.check_claims(model.identity)
     steps = call.parameters.steps
     if steps > settings.max_images:
         raise ParameterError(f"steps is {steps}, the limit is {settings.max_images}; ask for fewer")
-    start, end = (tokenizer.check_tokens(one_grid(grid))[0] for grid in call.tokens)
-    return tokenizer.topology.interpolate(start, end, num_steps=steps)
+    start, end = (model.tokenizer.check_tokens(one_grid(grid))[0] for grid in call.tokens)
+    return model.tokenizer.topology.interpolate(start, end, num_steps=steps)

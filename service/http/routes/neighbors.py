@@ -105,11 +105,10 @@ def _parse(content: bytes) -> NeighborsParameters:
 
 async def _answer(parameters: NeighborsParameters, service: Service) -> Response:
     with service.models.use(parameters.model) as model:
-        tokenizer = model.tokenizer
-        find = partial(_find, parameters, tokenizer=tokenizer, settings=service.settings)
+        find = partial(_find, parameters, tokenizer=model.tokenizer, settings=service.settings)
         neighborhoods = await service.run("neighbors", "infer", find)
         content = neighborhoods[0] if parameters.tokens is None else {"results": neighborhoods}
-        reply = partial(json_response, content | tokenizer.identity)
+        reply = partial(json_response, content | model.identity)
         return await service.run("neighbors", "encode", reply)
 
 

@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from ...errors import NotAcceptableError, TokenizerError, TokenRangeError, TokensError
 from ...runtime.soft_targets import DenseTargets, SparseTargets
-from ...runtime.tokenizer import Tokenizer
 from .. import media
 from ..map_bodies import MapBody, MapCall
 from ..map_replies import negotiate_targets, targets_response
+from ..models import ServedModel
 from ..openapi import (
     BODY_ERRORS,
     NEGOTIATED,
@@ -121,17 +121,18 @@ async def post_soft_targets(request: Request, service: ServiceDep) -> Response:
 async def _answer(call: MapCall[SoftTargetsParameters], *, accept: str | None, service: Service) -> Response:
     media_type = negotiate_targets(is_sparse=call.parameters.is_sparse, accept=accept)
     with service.models.use(call.parameters.model or call.model) as model:
-        weigh = partial(_weigh, call, tokenizer=model.tokenizer, settings=service.settings)
+        weigh = partial(_weigh, call, model=model, settings=service.settings)
         targets = await service.run("soft-targets", "infer", weigh)
         reply = partial(targets_response, targets, media_type=media_type, model=model)
         return await service.run("soft-targets", "encode", reply)
 
 
 def _weigh(
-    call: MapCall[SoftTargetsParameters], *, tokenizer: Tokenizer, settings: Settings
+    call: MapCall[SoftTargetsParameters], *, model: ServedModel, settings: Settings
 ) -> DenseTargets | SparseTargets:
     """The targets of the call's tokens, or of every token if it has none."""
-    call.check_claims(tokenizer.identity)
+    call.check_claims(model.identity)
+    tokenizer = model.tokenizer
     tokens = call.tokens[0] if call.tokens else None
     num_tokens = tokenizer.level.codebook_size if tokens is None else tokens.size
     sigma, radius, k = call.parameters.sigma, call.parameters.radius, call.parameters.k
