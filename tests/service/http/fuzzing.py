@@ -105,11 +105,11 @@ def map_case(_: schemathesis.HookContext, case: Case) -> Case:
     # OpenAPI leaves Accept to the types of the replies.
     case.headers["Accept"] = _ACCEPTS[number % len(_ACCEPTS)]
     if _is_positive(case) and number % 4:
-        _fit(case)
+        _fit(case, number=number)
     return case
 
 
-def _fit(case: Case) -> None:
+def _fit(case: Case, *, number: int) -> None:
     if "model" in case.query:
         case.query["model"] = "tiny-colors"
     # The least that fits its schema is 5e-324.
@@ -125,7 +125,9 @@ def _fit(case: Case) -> None:
         # A parameter may be in the body or in the URL, but not in both.
         case.query = {name: value for name, value in case.query.items() if name not in case.body}
     if case.path == "/encode" and isinstance(case.body, dict):
-        case.body = {"images": [b64encode(_image("PNG", "RGB", (8, 8))).decode()]}
+        # One, or more than the limit.
+        num_images = 9 if number % 3 == 0 else 1
+        case.body = {"images": num_images * [b64encode(_image("PNG", "RGB", (8, 8))).decode()]}
 
 
 def _grid(tokens: list[Any]) -> list[list[int]]:
