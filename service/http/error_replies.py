@@ -99,5 +99,5 @@ async def _bug(_: Request, error: Exception) -> Response:
 
 async def _not_found(request: Request, _: Exception) -> Response:
     return await _tokenizer_error(
-        request, NotFoundError(f"there is no {request.url.path[:100]!r} here; see / for what there is")
+        request, NotFoundError(f"there is no {request.url.path[:100]!r} here; see /docs for what there is")
     )

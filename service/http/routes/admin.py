@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from starlette.requests import Request
 
 from ...errors import (
@@ -30,10 +30,18 @@ _MAX_BODY_BYTES = 4096
 ModelName = Annotated[str, Path(description="A name in `available` of /models.")]
 
 
+def _text_of_number(version: object) -> object:
+    # Versions in a model directory are numbers, and whoever writes one as such means it.
+    return str(version) if type(version) is int else version
+
+
+Version = Annotated[str | None, BeforeValidator(_text_of_number, json_schema_input_type=str | int | None)]
+
+
 class LoadParameters(Parameters):
     """What to load; an empty body says the same as an empty object."""
 
-    version: str | None = Field(
+    version: Version = Field(
         default=None, description="One of those in `available` of /models; unset, the highest."
     )
 

@@ -21,6 +21,7 @@ def test_a_sane_request_id_is_kept(client, server, wait_until, asked):
     bad = client.get("/nothing", headers={"X-Request-Id": asked})
     assert good.headers["x-request-id"] == bad.headers["x-request-id"] == asked
     assert bad.json()["error"]["request_id"] == asked
+    assert bad.json()["error"]["message"] == "there is no '/nothing' here; see /docs for what there is"
     # The line is written when the reply is out, so the client may be ahead of it.
     line = rf"GET /nothing 404 not_found [\d.]+ ms id={re.escape(asked)}\n"
     wait_until(lambda: re.search(line, server.log) is not None)

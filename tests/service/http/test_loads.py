@@ -56,13 +56,13 @@ def test_a_swap_under_load_fails_no_request_and_mixes_no_versions(
         ClosedLoop(server.url, content=image_file(image), headers=headers, num_clients=8) as clients,
     ):
         write_reversed(tiny_bundle, models / "colors" / "2")
-        for version, previous in (("2", "1"), ("1", "2"), ("2", "1")):
+        for version, previous in ((2, 1), ("1", "2"), ("2", "1")):
             num_replies = len(clients.replies)
             wait_until(lambda num_replies=num_replies: len(clients.replies) > num_replies + 50)
             reply = client.post("/models/colors/load", json={"version": version})
             assert reply.status_code == 200, reply.text
             loaded = reply.json()
-            assert (loaded["version"], loaded["previous_version"]) == (version, previous)
+            assert (loaded["version"], loaded["previous_version"]) == (str(version), str(previous))
             assert len(loaded["seconds"]) == workers
         shutil.copytree(tiny_bundle, models / "colors" / "3")
         (models / "colors" / "3" / "encoder.onnx").write_bytes(b"damaged")
@@ -124,7 +124,9 @@ def versions_of(models: dict) -> dict[str, list[str]]:
     ("body", "status", "code"),
     [
         ({"version": "9"}, 422, "load_failed"),
-        ({"version": 2}, 422, "invalid_parameter"),
+        ({"version": 9}, 422, "load_failed"),
+        ({"version": True}, 422, "invalid_parameter"),
+        ({"version": 2.0}, 422, "invalid_parameter"),
         ({"versions": "2"}, 422, "invalid_parameter"),
         (["2"], 400, "malformed_body"),
     ],
