@@ -11,7 +11,8 @@ from pathlib import Path
 
 from kohonen_tokenizer.atomic_file import sync
 from kohonen_tokenizer.service.errors import TokenizerError
-from kohonen_tokenizer.service.runtime.bundle import MAX_MANIFEST_BYTES
+from kohonen_tokenizer.service.runtime.backends import load_backend
+from kohonen_tokenizer.service.runtime.bundle import MAX_MANIFEST_BYTES, load_bundle
 from kohonen_tokenizer.service.runtime.bundle_files import open_bundle_files
 from kohonen_tokenizer.service.runtime.manifest import MANIFEST_FILE, Manifest
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
@@ -98,7 +99,9 @@ def _check_only_bundle(path: Path) -> None:
 
 def _load_as_the_service(path: Path) -> None:
     try:
-        Tokenizer.load(path)
+        # Not Tokenizer.load, whose errors begin with a path: this one is gone when they are read.
+        bundle = load_bundle(path)
+        Tokenizer(bundle, backend=load_backend(bundle))
     except TokenizerError as error:
         raise BundleRefusedError(
             f"the service would refuse this bundle: {error.message}; nothing is written"

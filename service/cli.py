@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from kohonen_tokenizer.atomic_file import write_atomically
 
 from .doctor import doctor
-from .errors import BundleError, InputError, ParameterError, TokensError
+from .errors import InputError, ParameterError, TokensError
 from .http.auth import KeyScope, make_key
 from .http.settings_toml import write_table
 from .npy import write_npy
@@ -86,7 +86,7 @@ def encode(
     """
     if output is not None and output.suffix.lower() != ".npy":
         raise ParameterError(f"--output {output} must end in .npy; without --output JSON goes to stdout")
-    tokenizer = _load(bundle, device=device, backend=backend, num_threads=num_threads)
+    tokenizer = Tokenizer.load(bundle, device=device, backend=backend, num_threads=num_threads)
     size = tokenizer.manifest.image
     pixels = np.empty((len(images), size.height, size.width, size.channels), dtype=np.uint8)
     for index, path in enumerate(images):
@@ -123,7 +123,7 @@ def decode(
     to_one_file = output.suffix.lower() == ".png"
     if output.suffix and not to_one_file and not output.is_dir():
         raise ParameterError(f"--output {output} ends in {output.suffix}; give a .png file or a folder")
-    tokenizer = _load(bundle, device=device, backend=backend, num_threads=num_threads)
+    tokenizer = Tokenizer.load(bundle, device=device, backend=backend, num_threads=num_threads)
     with _naming(tokens):
         grids = _read_grids(tokens, identity=tokenizer.identity)
         if to_one_file and len(grids) > 1:
@@ -166,7 +166,7 @@ def inspect(
 
     Example: kohonen-tokenizer inspect my-bundle
     """
-    manifest = _load(bundle, device="cpu", backend="onnx", num_threads=None).manifest
+    manifest = Tokenizer.load(bundle).manifest
     if as_json:
         typer.echo(manifest.to_json(), nl=False)
     else:
@@ -186,13 +186,6 @@ def _read_grids(path: Path, *, identity: Mapping[str, str]) -> TokenArray:
         raise TokensError("the file holds no token grids; give at least one")
     grids.check_claims(identity)
     return grids.tokens
-
-
-def _load(bundle: Path, *, device: DeviceChoice, backend: GraphFormat, num_threads: int | None) -> Tokenizer:
-    try:
-        return Tokenizer.load(bundle, device=device, num_threads=num_threads, backend=backend)
-    except BundleError as error:
-        raise type(error)(f"{bundle}: {error}") from None
 
 
 @contextmanager

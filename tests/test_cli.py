@@ -146,4 +146,4 @@ def replace_command(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(service_cli, "_load", fail)
+    monkeypatch.setattr(service_cli.Tokenizer, "load", fail)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
-from ..errors import BundleError, LoadError, TokenizerError
+from ..errors import LoadError, TokenizerError
 from ..runtime.catalog import Catalog
 from ..runtime.tokenizer import Tokenizer
 from .body_threads import BodyThreads
@@ -48,12 +48,9 @@ def load_version(settings: Settings, *, name: str, version: str) -> LoadedModel:
     """
     catalog = catalog_of(settings)
     _, path = catalog.find(name, version=version)
-    try:
-        tokenizer = Tokenizer.load(
-            path, device=settings.device, num_threads=settings.num_threads, backend=settings.backend
-        )
-    except BundleError as error:
-        raise type(error)(f"{path}: {error}") from None
+    tokenizer = Tokenizer.load(
+        path, device=settings.device, num_threads=settings.num_threads, backend=settings.backend
+    )
     # A bundle that was exchanged meanwhile would be served under the version of another.
     catalog.find(name, version=version)
     return LoadedModel(name=name, version=version, tokenizer=tokenizer)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from kohonen_tokenizer.pixels import Pixels
 
-from ..errors import PixelsError, TokenRangeError, TokensError
+from ..errors import BundleError, PixelsError, TokenRangeError, TokensError
 from .backend import Backend, Tokens
 from .backends import load_backend
 from .bundle import Bundle, load_bundle
@@ -62,11 +62,15 @@ class Tokenizer:
                 torch must be installed and the bundle be trusted, as they can hold code.
 
         Raises:
-            BundleError: the bundle is not there, is not what its manifest says, or does not run.
+            BundleError: the bundle is not there, is not what its manifest says, or does not run; it begins
+                with `path`.
             DeviceError: the device is unknown or does not work here, or torch is not installed.
         """
-        bundle = load_bundle(path, graph_format=backend)
-        return cls(bundle, backend=load_backend(bundle, device=device, num_threads=num_threads))
+        try:
+            bundle = load_bundle(path, graph_format=backend)
+            return cls(bundle, backend=load_backend(bundle, device=device, num_threads=num_threads))
+        except BundleError as error:
+            raise type(error)(f"{os.fspath(path)}: {error}") from None
 
     @property
     def identity(self) -> dict[str, str]:
@@ -83,7 +87,7 @@ class Tokenizer:
         """Tokens of `images` uint8 [B, H, W, 3] of the model's size: int32 [B, h, w], each 0 to K - 1.
 
         Raises:
-            PixelsError: another dtype or shape.
+            PixelsError: no array, or of another dtype or shape.
         """
         self.check_images(images)
         tokens = np.empty((len(images), *self.level.latent_grid), dtype=np.int32)
@@ -95,7 +99,7 @@ class Tokenizer:
         """Images of `tokens` [B, h, w], of any integer dtype and each 0 to K - 1: uint8 [B, H, W, 3].
 
         Raises:
-            TokensError: another dtype or shape.
+            TokensError: no array, or of another dtype or shape.
             TokenRangeError: a token that is no code of this model.
         """
         tokens = self.check_tokens(tokens)
@@ -111,7 +115,12 @@ class Tokenizer:
             PixelsError: not uint8 [B, H, W, 3] of the model's size.
         """
         size = self.image_shape
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != size:
+        if (
+            not isinstance(images, np.ndarray)
+            or images.dtype != np.uint8
+            or images.ndim != 4
+            or images.shape[1:] != size
+        ):
             raise PixelsError(
                 f"images are {_describe(images)}; this model takes uint8 [B, {size[0]}, {size[1]}, {size[2]}]"
             )
@@ -125,7 +134,12 @@ class Tokenizer:
             TokenRangeError: a token that is no code of this model.
         """
         grid = self.level.latent_grid
-        if tokens.dtype.kind not in "iu" or tokens.ndim != 3 or tokens.shape[1:] != grid:
+        if (
+            not isinstance(tokens, np.ndarray)
+            or tokens.dtype.kind not in "iu"
+            or tokens.ndim != 3
+            or tokens.shape[1:] != grid
+        ):
             raise TokensError(
                 f"tokens are {_describe(tokens)}; this model takes integers [B, {grid[0]}, {grid[1]}]"
             )
@@ -171,5 +185,7 @@ def _chunks(num_images: int) -> list[slice]:
     return [slice(start, start + MAX_BATCH) for start in range(0, num_images, MAX_BATCH)]
 
 
-def _describe(array: npt.NDArray[np.generic]) -> str:
-    return f"{array.dtype} {list(array.shape)}"
+def _describe(value: object) -> str:
+    if not isinstance(value, np.ndarray):
+        return f"of type {type(value).__name__} and no numpy array"
+    return f"{value.dtype} {list(value.shape)}"

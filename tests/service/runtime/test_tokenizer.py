@@ -1,5 +1,6 @@
 """The tiny bundle must do, number by number, what the plain loops of `tiny_model` do."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,13 @@ import numpy as np
 import pytest
 
 import kohonen_tokenizer
-from kohonen_tokenizer.service.errors import BundleError, PixelsError, TokenRangeError, TokensError
+from kohonen_tokenizer.service.errors import (
+    BundleError,
+    BundleFileError,
+    PixelsError,
+    TokenRangeError,
+    TokensError,
+)
 from kohonen_tokenizer.service.runtime.bundle import Bundle, load_bundle
 from kohonen_tokenizer.service.runtime.tokenizer import MAX_BATCH, Tokenizer
 
@@ -169,6 +176,15 @@ def test_the_image_of_a_one_dimensional_map_is_one_row(tiny_bundle: Path, tiny_m
     np.testing.assert_array_equal(image[4, 4::8], tiny_model.vectors)
 
 
+@pytest.mark.parametrize("values", [[[[0, 1], [2, 3]]], 7, None])
+def test_what_is_no_array_is_refused_by_its_type(tokenizer: Tokenizer, values: Any) -> None:
+    kind = f"of type {type(values).__name__} and no numpy array; this model takes "
+    with pytest.raises(PixelsError, match=f"^images are {kind}uint8"):
+        tokenizer.encode(values)
+    with pytest.raises(TokensError, match=f"^tokens are {kind}integers"):
+        tokenizer.decode(values)
+
+
 def test_what_describes_the_model(tokenizer: Tokenizer, tiny_model: Any) -> None:
     assert tokenizer.manifest.name == "tiny-colors"
     assert tokenizer.level.latent_grid == (2, 2)
@@ -176,5 +192,14 @@ def test_what_describes_the_model(tokenizer: Tokenizer, tiny_model: Any) -> None
 
 
 def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="nothing is there"):
+    with pytest.raises(BundleError, match=f"^{tmp_path}/nowhere: nothing is there"):
         Tokenizer.load(tmp_path / "nowhere")
+
+
+def test_a_broken_bundle_is_named_by_its_path(
+    make_bundle: Callable[..., Path], tiny_files: dict[str, bytes]
+) -> None:
+    folder = make_bundle(tiny_files)
+    (folder / "decoder.onnx").write_bytes(b"")
+    with pytest.raises(BundleFileError, match=f"^{folder}: decoder.onnx has 0 bytes"):
+        Tokenizer.load(str(folder))
