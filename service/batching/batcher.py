@@ -106,7 +106,7 @@ class Batcher:
         self._submit(operation, work, rows=rows, num_rows=len(rows), urgent=urgent)
 
     def submit_unread(self, operation: str, work: Work) -> None:
-        """Queue one row, which `work.prepare` makes in a runner, as part of its batch.
+        """Queue one row, which `work.prepare` makes in a runner, as part of its batch; it must be quick.
 
         What it raises is the error of this work alone. This is for runs on the CPU: threads of their own
         that read images would compete with the runners for the same CPUs.
@@ -248,6 +248,7 @@ class Batcher:
         return read
 
     def _run(self, lane: Lane, parts: list[Part], *, operation: str) -> None:
+        begun = time.perf_counter()
         parts = self._read(parts)
         if not parts:
             return
@@ -265,11 +266,11 @@ class Batcher:
             logger.exception("the model failed to %s %d images", operation, len(rows))
             self._fail(lane, parts, operation=operation)
             return
-        seconds = time.perf_counter() - started
-        self._observe(operation, len(rows), seconds)
+        ended = time.perf_counter()
+        self._observe(operation, len(rows), ended - started)
         with self._changed:
             lane.last_success = time.monotonic()
-            rate = len(rows) / seconds
+            rate = len(rows) / (ended - begun)
             self._rows_per_s += (rate - self._rows_per_s) * (_NEWEST if self._rows_per_s else 1.0)
             self._deal(parts, results, now=lane.last_success)
 

@@ -93,7 +93,7 @@ class Inference:
         *,
         deadline: float,
         receive: Receive | None = None,
-        is_one: bool = False,
+        is_small: bool = False,
     ) -> Work:
         """Run `operation` on the rows that `prepare` makes in a thread; the work has its result.
 
@@ -105,7 +105,7 @@ class Inference:
             prepare: gives valid rows [B, ...], or raises what this raises.
             deadline: the time, of `time.monotonic`, at which waiting ends.
             receive: of the request, after its body: tells when the client leaves. Without it nobody leaves.
-            is_one: whether it is known by now that there is one row.
+            is_small: whether `prepare` makes one row, and in no more time than that takes in the model.
 
         Raises:
             DeadlineError: no result by `deadline`.
@@ -113,7 +113,7 @@ class Inference:
             ClientDisconnect: the client left.
         """
         work = _AwaitedWork(deadline=deadline, loop=self._loop, prepare=prepare)
-        if is_one and self._is_on_cpu:
+        if is_small and self._is_on_cpu:
             self.batcher.submit_unread(operation, work)
         else:
             self._threads.submit(partial(self._prepare_and_submit, operation, work))

@@ -104,17 +104,17 @@ class ServedModel:
         *,
         deadline: float,
         receive: Receive | None = None,
-        is_one: bool = False,
+        is_small: bool = False,
     ) -> Tokens:
         """Tokens int32 [B, h, w] of the images uint8 [B, H, W, 3] that `prepare` makes in a thread.
 
-        `is_one` tells that B can only be 1.
+        `is_small` tells that B is 1, and that `prepare` makes it in no more time than the model takes.
 
         Raises:
             TokenizerError: as `Inference.run` has it, and what `prepare` raises.
             ClientDisconnect: the client left.
         """
-        return await self._run("encode", prepare, deadline=deadline, receive=receive, is_one=is_one)
+        return await self._run("encode", prepare, deadline=deadline, receive=receive, is_small=is_small)
 
     async def decode(
         self, prepare: Callable[[], Tokens], *, deadline: float, receive: Receive | None = None
@@ -191,10 +191,10 @@ class ServedModel:
         *,
         deadline: float,
         receive: Receive | None,
-        is_one: bool = False,
+        is_small: bool = False,
     ) -> Rows:
         work = await self._inference.run(
-            operation, prepare, deadline=deadline, receive=receive, is_one=is_one
+            operation, prepare, deadline=deadline, receive=receive, is_small=is_small
         )
         self._metrics.observe_work(operation, work)
         if (stages := recorded_stages.get()) is not None:

@@ -29,6 +29,9 @@ _APP0, _APP2, _APP14, _COMMENT = 0xE0, 0xE2, 0xEE, 0xFE
 _SOF0, _SOF1, _HUFFMAN, _QUANTIZATION, _RESTART, _SCAN = 0xC0, 0xC1, 0xC4, 0xDB, 0xDD, 0xDA
 _ORDINARY = {_APP0, _APP2, _APP14, _COMMENT, _SOF0, _SOF1, _HUFFMAN, _QUANTIZATION, _RESTART, _SCAN}
 
+# What counts as a small file: to decode it takes a millisecond or two.
+_SMALL_BYTES = _SMALL_PIXELS = 2**18
+
 _COLOR_SPACES = {"YCbCr", "RGB", "Gray"}
 
 
@@ -57,6 +60,20 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
         # Damage and rare samplings show as nearly any error, in either library. Pillow will say what it is.
         return None
     return JpegHeader(height, width, orientation) if color_space in _COLOR_SPACES else None
+
+
+def is_small_jpeg(data: bytes) -> bool:
+    """Whether it is an ordinary JPEG of so few bytes and pixels that nobody has to wait long for it.
+
+    A file of another format may be as short and unfold to a hundred times as many pixels.
+    """
+    if len(data) > _SMALL_BYTES or not data.startswith(JPEG_SIGNATURE) or not _is_ordinary(data):
+        return False
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    except Exception:
+        return False  # as in read_jpeg_header
+    return bool(height * width <= _SMALL_PIXELS)
 
 
 def decode_jpeg(data: bytes) -> Pixels | None:

@@ -18,6 +18,7 @@ from ...errors import (
     PixelsError,
 )
 from ...runtime.images import Resize
+from ...runtime.jpeg import is_small_jpeg
 from .. import media
 from ..bodies import read_body
 from ..image_bodies import MEDIA_TYPES, parse_images
@@ -132,7 +133,7 @@ async def encode(request: Request) -> Response:
             service.timed("encode", "decode", parse),
             deadline=deadline,
             receive=request.receive,
-            is_one=body.media_type in media.IMAGES,
+            is_small=body.media_type in media.IMAGES and is_small_jpeg(body.content),
         )
         reply = partial(tokens_response, tokens, media_type=media_type, model=model, dtype=parameters.dtype)
         return await service.run_small("encode", "encode", reply, num_values=tokens.size)

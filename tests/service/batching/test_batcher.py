@@ -221,6 +221,16 @@ def test_canceled_work_leaves_the_memory_while_the_model_hangs(make_batcher, mod
         assert not waiting.is_over
 
 
+def test_reading_counts_in_the_rate_at_which_the_queue_shrinks(make_batcher, model, client):
+    batcher = make_batcher()
+    unread = Work(prepare=lambda: time.sleep(0.1) or rows_of(1))
+    batcher.submit_unread("encode", unread)
+    client.wait_for(unread)
+    with busy(batcher, model):
+        submit(batcher, 2)
+        assert batcher.queue_s > 0.05
+
+
 def test_a_bad_row_fails_its_own_work_only(make_batcher, model, client, caplog):
     model.bad = 13
     batcher = make_batcher()

@@ -7,6 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
+from kohonen_tokenizer.service.http import image_bodies
 from kohonen_tokenizer.service.runtime.bundle import load_bundle
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
 
@@ -220,3 +221,32 @@ def test_the_service_is_not_ready_once_the_model_runs_no_more(
         assert client.get("/healthz").status_code == 200
         backend.gate.set()
         wait_until(lambda: client.get("/readyz").status_code == 200)
+
+
+def test_images_that_take_long_to_read_keep_the_model_from_nobody(
+    serve_in_thread, tokenizer, monkeypatch, image_file, wait_until
+):
+    reading, gate = threading.Semaphore(0), threading.Event()
+
+    def read_slowly(file: bytes, *, max_pixels: int) -> np.ndarray:
+        if file.startswith(b"\x89PNG"):
+            reading.release()
+            gate.wait(10)
+        return np.zeros((8, 8, 3), dtype=np.uint8)
+
+    monkeypatch.setattr(image_bodies, "decode_image", read_slowly)
+    image = np.zeros((8, 8, 3), dtype=np.uint8)
+    with serve_in_thread(tokenizer, num_body_threads=1, num_parallel_runs=1) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+
+        def encode(kind: str) -> httpx.Response:
+            headers = {"Content-Type": f"image/{kind}"}
+            return client.post("/encode", content=image_file(image, kind.upper()), headers=headers)
+
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(encode, "png")
+            assert reading.acquire(timeout=10)
+            small = encode("jpeg")
+            assert not slow.done()
+            gate.set()
+            assert (small.status_code, slow.result().status_code) == (200, 200)

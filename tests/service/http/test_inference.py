@@ -49,7 +49,7 @@ def threads() -> Iterator[BodyThreads]:
 def make_inference(
     threads: BodyThreads, *, encode: Callable[[np.ndarray], np.ndarray] = np.copy
 ) -> Inference:
-    backend = SimpleNamespace(encode=encode, decode=np.copy)
+    backend = SimpleNamespace(encode=encode, decode=np.copy, is_on_cpu=False)
     return Inference(
         SimpleNamespace(backend=backend),
         threads=threads,

@@ -1,5 +1,6 @@
 """JPEG files: simplejpeg gives the pixels of Pillow, or leaves the file to it."""
 
+import io
 from itertools import product
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from kohonen_tokenizer.service.errors import ImageFormatError, InputError
 from kohonen_tokenizer.service.runtime import images, jpeg
 from kohonen_tokenizer.service.runtime.images import decode_image
-from kohonen_tokenizer.service.runtime.jpeg import decode_jpeg, read_jpeg_header
+from kohonen_tokenizer.service.runtime.jpeg import decode_jpeg, is_small_jpeg, read_jpeg_header
 
 from ..image_files import decoded, file_of, jpeg_segment, reference
 
@@ -121,3 +122,21 @@ def test_the_number_of_scans_is_bounded(photograph: np.ndarray) -> None:
         np.testing.assert_array_equal(decoded(most), reference(data))
         with pytest.raises(ImageFormatError, match="101 scans, the limit is 100"):
             decoded(too_many)
+
+
+@pytest.mark.parametrize(
+    ("image_format", "size", "options", "is_small"),
+    [
+        ("JPEG", (512, 512), {}, True),
+        ("JPEG", (513, 512), {}, False),
+        ("JPEG", (32, 32), {"progressive": True}, False),
+        ("PNG", (32, 32), {}, False),
+    ],
+)
+def test_only_an_ordinary_jpeg_of_few_pixels_is_small(
+    image_format: str, size: tuple[int, int], options: dict[str, Any], is_small: bool
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, image_format, **options)
+    assert is_small_jpeg(file.getvalue()) == is_small
+    assert not is_small_jpeg(file.getvalue()[:20])
