@@ -152,7 +152,8 @@ class Encoder(ProtocolModel):
                 resize=request.parameters.resize or "crop",
                 settings=settings,
             )
-        images = tokenizer.check_images(tensor.integers(error=PixelsError))
+        pixels = tensor.integers(error=PixelsError, datatypes=(self.inputs[0].datatype,))
+        images = tokenizer.check_images(pixels)
         check_count(len(images), what="images", max_images=settings.max_images)
         return images
 

@@ -1,7 +1,7 @@
 """Tensors of the Open Inference Protocol: integers and byte strings, in JSON or as binary data."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,15 +44,17 @@ class InputTensor:
     binary: memoryview | None
     """Its binary data, otherwise."""
 
-    def integers(self, *, error: type[InputError]) -> npt.NDArray[Any]:
+    def integers(
+        self, *, error: type[InputError], datatypes: Collection[str] = tuple(DTYPES)
+    ) -> npt.NDArray[Any]:
         """The tensor as an array of its datatype and shape.
 
         Raises:
-            InputError: of the class `error` if it does not hold integers of its datatype, or another if the
-                number of values does not fit the shape.
+            InputError: of the class `error` if its datatype is none of `datatypes`, or it does not hold
+                integers of it, or another if the number of values does not fit the shape.
         """
-        if self.datatype not in DTYPES:
-            raise error(f"the input {self.name!r} is {self.datatype[:30]!r}; give one of {', '.join(DTYPES)}")
+        if self.datatype not in datatypes:
+            raise error(f"the input {self.name!r} is {self.datatype[:30]!r}; give {' or '.join(datatypes)}")
         dtype = np.dtype(DTYPES[self.datatype])
         if self.binary is not None:
             self._check_size(len(self.binary), size=math.prod(self.shape) * dtype.itemsize, unit="bytes")

@@ -65,8 +65,8 @@ class InterpolateParameters(ModelParameters):
     steps: int = Field(
         default=8,
         ge=2,
-        le=65536,
-        description="How many grids there are on the way, both ends counted. Here or in the body.",
+        description="How many grids there are on the way, both ends counted; as many as a request may have "
+        "images. Here or in the body.",
     )
 
 

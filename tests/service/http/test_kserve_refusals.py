@@ -102,6 +102,13 @@ def test_hostile_requests_are_refused_in_one_line(client, text, data, status, co
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("datatype", ["FP32", "UINT16", "INT64"])
+def test_pixels_are_of_the_one_datatype_that_the_metadata_name(client, datatype):
+    (pixels, _) = client.get("/v2/models/tiny-colors-encoder").json()["inputs"]
+    reply = post(client, request(datatype=datatype), PIXELS)
+    assert reply.json()["error"] == f"the input 'pixels' is '{datatype}'; give {pixels['datatype']}"
+
+
 @pytest.mark.parametrize("length", ["-1", "1e3", "", "+5", "9" * 30, "100000"])
 def test_a_header_length_that_is_none_is_refused(client, length):
     reply = post(client, request(), PIXELS, Inference_Header_Content_Length=length)
