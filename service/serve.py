@@ -46,6 +46,7 @@ def serve(
     if print_config:
         typer.echo(write_toml(settings, origins=origins), nl=False)
         return
+    settings.require_models()
     from .http.logs import configure_logging
 
     # Before the models, for loading them says which device it chose.

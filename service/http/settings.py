@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from kohonen_tokenizer.install_command import install_command
 
+from ..errors import SettingsError
 from ..runtime.devices import DeviceChoice
 from ..runtime.manifest import GraphFormat
 from .auth import ApiKey
@@ -239,10 +240,6 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:
-        if self.bundle is None and self.models is None:
-            raise ValueError(
-                "there is nothing to serve; give --bundle or set KOHONEN_BUNDLE (or --models, KOHONEN_MODELS)"
-            )
         if self.bundle is not None and self.models is not None:
             raise ValueError("bundle and models are both set; give one of them")
         for smaller, larger in (
@@ -256,6 +253,17 @@ class Settings(BaseSettings):
                     f"{smaller} {low} is above {larger} {high}; lower the one or raise the other"
                 )
         return self
+
+    def require_models(self) -> None:
+        """Return if there is something to serve: settings can be looked at before.
+
+        Raises:
+            SettingsError: neither `bundle` nor `models` is set.
+        """
+        if self.bundle is None and self.models is None:
+            raise SettingsError(
+                "there is nothing to serve; give --bundle or set KOHONEN_BUNDLE (or --models, KOHONEN_MODELS)"
+            )
 
     @property
     def base_url(self) -> str:

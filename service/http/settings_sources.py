@@ -32,9 +32,12 @@ def read_settings(flags: Mapping[str, object], *, config: Path | None = None) ->
     """Settings from `flags` (by field name), the environment, and the TOML file `config`, in this order.
 
     Raises:
-        SettingsError: a name that is no setting, a value outside its limits, a file that cannot be read.
+        SettingsError: a name that is no setting, a value outside its limits, a file that cannot be read, or
+            nothing to serve.
     """
-    return read_settings_and_origins(flags, config=config)[0]
+    settings, _ = read_settings_and_origins(flags, config=config)
+    settings.require_models()
+    return settings
 
 
 def read_settings_and_origins(
@@ -43,7 +46,7 @@ def read_settings_and_origins(
     """Settings as `read_settings` gives them, and by field name the flag, variable or file that set each.
 
     Raises:
-        SettingsError: as in `read_settings`.
+        SettingsError: as in `read_settings`, but that there may be nothing to serve.
     """
     if config is None and (path := os.environ.get(CONFIG_VARIABLE)):
         config = Path(path)
@@ -120,6 +123,11 @@ def _refusal(error: ValidationError, given: Mapping[str, _Given]) -> SettingsErr
         ]
         return SettingsError(f"{message} ({', '.join(origins)})" if origins else message)
     field, name = str(first["loc"][0]), ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden" and first["loc"][-1] in Settings.model_fields:
+        return SettingsError(
+            f"setting {first['loc'][-1]} ({given[field].origin}) stands below [[{field}]] and so belongs to "
+            f"that; put settings above the first [[{field}]]"
+        )
     # A key that was put where its hash belongs must not end up in a log.
     value = f" is {first['input']!r}" if Settings.model_fields[field].repr else ""
     return SettingsError(f"setting {name} ({given[field].origin}){value}: {message}")

@@ -394,6 +394,27 @@ def test_serve_prints_its_settings_and_does_not_start(run: Run, tmp_path: Path) 
     assert tomllib.loads(again) == settings | {"port": 9000}
 
 
+def test_settings_are_printed_before_there_is_a_bundle(run: Run, tmp_path: Path) -> None:
+    status, out, err = run("serve", "--print-config")
+    assert (status, err) == (0, "")
+    (tmp_path / "serve.toml").write_text(out)
+    assert run("serve", "--config", tmp_path / "serve.toml", "--print-config")[0] == 0
+    status, out, err = run("serve", "--config", tmp_path / "serve.toml")
+    assert (status, out) == (2, "")
+    assert err.startswith("error: there is nothing to serve; give --bundle ")
+
+
+def test_a_setting_that_is_appended_after_a_key_is_told_its_place(run: Run, tmp_path: Path) -> None:
+    config = tmp_path / "serve.toml"
+    config.write_text('bundle = "b"\n' + run("new-key", "one")[1] + 'log_format = "json"\n')
+    assert run("serve", "--config", config) == (
+        2,
+        "",
+        f"error: setting log_format (in {config}) stands below [[api_keys]] and so belongs to that; "
+        "put settings above the first [[api_keys]]\n",
+    )
+
+
 @pytest.mark.parametrize(("options", "scopes"), [((), ["use"]), (("--admin",), ["use", "admin"])])
 def test_a_new_key_is_shown_once_and_its_entry_can_be_appended(
     run: Run, tmp_path: Path, options: tuple[str, ...], scopes: list[str]
