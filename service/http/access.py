@@ -10,8 +10,9 @@ from .auth import Keyring
 from .error_replies import error_reply
 from .service import service_of
 
-# Probes come from machines without keys, and the page itself tells nothing; its calls need a key.
-_OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
+# Probes come from machines without keys. The page and the documentation hold no secret, only the name and the
+# sizes of a model; their calls need a key.
+_OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/healthz", "/readyz"})
 _OPEN_PREFIXES = ("/v2/health/", "/page/")
 # What a page needs beside the few headers that browsers show it unasked: who answered, and how to read it.
 _EXPOSED_HEADERS = (
@@ -27,7 +28,7 @@ _EXPOSED_HEADERS = (
 
 
 class KeyMiddleware:
-    """Lets a request through only with a key for use, but for probes and the page at /."""
+    """Lets a request through only with a key for use, but for probes, the page and the documentation."""
 
     def __init__(self, app: ASGIApp, *, keyring: Keyring) -> None:
         self._app = app

@@ -35,8 +35,8 @@ def bearer(keys, name):
     return {"Authorization": f"Bearer {keys[name][0]}"}
 
 
-@pytest.mark.parametrize("path", ["/", "/page/page.js", "/healthz", "/readyz"])
-def test_probes_and_the_page_need_no_key(locked, path):
+@pytest.mark.parametrize("path", ["/", "/page/page.js", "/docs", "/openapi.json", "/healthz", "/readyz"])
+def test_probes_the_page_and_the_documentation_need_no_key(locked, path):
     assert locked.get(path).status_code == 200
 
 
@@ -52,7 +52,8 @@ def test_nor_do_the_probes_of_the_inference_protocol(locked, path):
         ("POST", "/encode"),
         ("GET", "/codebook"),
         ("GET", "/metrics"),
-        ("GET", "/docs"),
+        ("GET", "/models"),
+        ("GET", "/docs/"),
         ("GET", "/nothing"),
         ("GET", "/healthz%2F..%2Fcodebook"),
         ("GET", "/healthz/"),
