@@ -7,13 +7,13 @@ from typing import Any
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto; padding: 1rem;
-  max-width: 56rem }
+  max-width: 56rem; overflow-wrap: anywhere }
 h2 { margin-top: 3.5rem; font-size: 1.4rem }
 h2::first-letter { text-transform: uppercase }
 h3 { margin-top: 2rem; border-top: 1px solid #ccc; padding-top: 1rem; font-size: 1.1rem }
 code, pre { font: 0.9em/1.5 ui-monospace, monospace; background: #f3f3f0; border-radius: 3px }
 code { padding: 0.1em 0.3em }
-pre { padding: 0.7rem; white-space: pre-wrap; overflow-wrap: anywhere }
+pre { padding: 0.7rem; white-space: pre-wrap }
 table { border-collapse: collapse; width: 100%; font-size: 0.95em }
 th, td { text-align: left; vertical-align: top; padding: 0.25rem 1rem 0.25rem 0 }
 th { font-weight: 600; white-space: nowrap }
@@ -23,7 +23,17 @@ summary { font-weight: 600; margin: 1rem 0 0.25rem; cursor: pointer }
 nav dt { font-weight: 600; margin-top: 0.75rem }
 nav dt::first-letter { text-transform: uppercase }
 nav dd { margin: 0 }
+@media (max-width: 40rem) { tr, th, td { display: block } th { white-space: normal } }
 """
+
+# Four places on the map, as on the page at /. Without it browsers ask for /favicon.ico.
+_ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 2 2'%3E"
+    "%3Cpath fill='%23ec9f9f' d='M0 0h1v1H0z'/%3E"
+    "%3Cpath fill='%2386b8ef' d='M1 0h1v1H1z'/%3E"
+    "%3Cpath fill='%238a5a17' d='M0 1h1v1H0z'/%3E"
+    "%3Cpath fill='%23007d78' d='M1 1h1v1H1z'/%3E%3C/svg%3E"
+)
 
 _NO_BRACES = str.maketrans("", "", "{}")
 
@@ -52,6 +62,7 @@ def render_page(schema: dict[str, Any]) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
+<link rel="icon" href="{_ICON}">
 <style>{_STYLE}</style>
 </head>
 <body>

@@ -477,3 +477,16 @@ def test_it_fits_windows_of_any_width(page, width):
         assert 0 <= box["x"] < box["x"] + box["width"] <= width
     finally:
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_documentation_fits_a_phone(driver, client):
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True},
+    )
+    try:
+        Page(driver, client).driver.get(f"{client.base_url}/docs")
+        width = driver.execute_script("return document.documentElement.scrollWidth")
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert width <= 390
