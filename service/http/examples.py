@@ -24,16 +24,20 @@ class Example:
     """In lower case, as OpenAPI has it."""
     path: str
     shell: str
-    """The call for a shell, with {url} where the service's address belongs."""
+    """The call for a shell, with {url} where the service's address belongs, and as in RFC 6570 {?model} or
+    {&model} where a model's name does, should it be needed."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Values of parameters in the URL; they work together."""
     bodies: Mapping[str, Any] = field(default_factory=dict)
     """JSON bodies, each by a few words on what it shows."""
 
-    def command(self, base_url: str, *, key: str | None) -> str:
-        """The call for a shell that reaches the service at `base_url`, with `key` if one is needed."""
+    def command(self, base_url: str, *, key: str | None, model: str | None) -> str:
+        """The call for a shell that reaches the service at `base_url`, with `key` and `model` if needed."""
         curl = "curl -s" if key is None else f'curl -s -H "Authorization: Bearer {key}"'
-        return self.shell.replace("curl -s", curl).replace("{url}", base_url)
+        command = self.shell.replace("curl -s", curl).replace("{url}", base_url)
+        for mark in "?&":
+            command = command.replace(f"{{{mark}model}}", "" if model is None else f"{mark}model={model}")
+        return command
 
 
 def make_examples(tokenizer: Tokenizer, *, name: str) -> list[Example]:
@@ -47,7 +51,9 @@ def make_examples(tokenizer: Tokenizer, *, name: str) -> list[Example]:
 
     post_json = "curl -s -H 'Content-Type: application/json'"
     post_png = "curl -s -H 'Content-Type: image/png'"
-    encode_map = f"curl -s {{url}}/map.png | {post_png} --data-binary @- {{url}}/encode"
+    encode_map = (
+        f"curl -s '{{url}}/map.png{{?model}}' | {post_png} --data-binary @- '{{url}}/encode{{?model}}'"
+    )
     return [
         Example(
             method="post",
@@ -63,7 +69,7 @@ def make_examples(tokenizer: Tokenizer, *, name: str) -> list[Example]:
         Example(
             method="post",
             path="/decode",
-            shell=f"{encode_map} | {post_json} --data-binary @- -o decoded.png {{url}}/decode",
+            shell=f"{encode_map} | {post_json} --data-binary @- -o decoded.png '{{url}}/decode{{?model}}'",
             bodies={
                 "one grid": {"tokens": tokens[0].tolist()},
                 "several grids": {"tokens": [tokens[0].tolist(), tokens[0, ::-1].tolist()]},
@@ -72,13 +78,13 @@ def make_examples(tokenizer: Tokenizer, *, name: str) -> list[Example]:
         Example(
             method="get",
             path="/neighbors",
-            shell=f"curl -s '{{url}}/neighbors?token={token}&radius=1.5'",
+            shell=f"curl -s '{{url}}/neighbors?token={token}&radius=1.5{{&model}}'",
             parameters={"token": token, "radius": 1.5},
         ),
         Example(
             method="post",
             path="/neighbors",
-            shell=f'{post_json} -d \'{{"token": {token}, "k": 1}}\' {{url}}/neighbors',
+            shell=f'{post_json} -d \'{{"token": {token}, "k": 1}}\' "{{url}}/neighbors{{?model}}"',
             bodies={
                 "the eight around": {"token": token, "radius": 1.5},
                 "the nearest in the codebook": {"token": token, "k": 1, "by": "codebook"},
@@ -89,7 +95,7 @@ def make_examples(tokenizer: Tokenizer, *, name: str) -> list[Example]:
         *_protocol_examples(tokens.tolist(), name=name),
         *(
             Example(method="get", path=path, shell=f"curl -s {{url}}{path}")
-            for path in ("/codebook", "/models", "/healthz", "/readyz", "/metrics")
+            for path in ("/models", "/healthz", "/readyz", "/metrics")
         ),
         Example(
             method="post",
@@ -104,7 +110,8 @@ def make_examples(tokenizer: Tokenizer, *, name: str) -> list[Example]:
             parameters={"name": name},
             bodies={"the highest version": {}, "a version by its name": {"version": "2"}},
         ),
-        Example(method="get", path="/map.png", shell="curl -s -o map.png {url}/map.png"),
+        Example(method="get", path="/codebook", shell="curl -s '{url}/codebook{?model}'"),
+        Example(method="get", path="/map.png", shell="curl -s -o map.png '{url}/map.png{?model}'"),
     ]
 
 
@@ -151,19 +158,21 @@ def _map_examples(grid: list[list[int]], *, num_axes: int, encode_map: str) -> l
             method="get",
             path="/neighbors/table",
             shell="curl -s -H 'Accept: application/x-safetensors' -o neighbors.safetensors "
-            "'{url}/neighbors/table?radius=1.5'",
+            "'{url}/neighbors/table?radius=1.5{&model}'",
             parameters={"radius": 1.5},
         ),
         Example(
             method="get",
             path="/soft-targets",
-            shell="curl -s -H 'Accept: application/x-npy' -o targets.npy '{url}/soft-targets?sigma=1'",
+            shell="curl -s -H 'Accept: application/x-npy' -o targets.npy "
+            "'{url}/soft-targets?sigma=1{&model}'",
             parameters={"sigma": 1.0},
         ),
         Example(
             method="post",
             path="/soft-targets",
-            shell=f"{encode_map} | {post_json} --data-binary @- '{{url}}/soft-targets?sigma=1&radius=1.5'",
+            shell=f"{encode_map} | {post_json} --data-binary @- "
+            "'{url}/soft-targets?sigma=1&radius=1.5{&model}'",
             bodies={
                 "weights of all codes": {"tokens": [0, 1], "sigma": 1.0},
                 "weights of the nearest of each token in a grid": {
@@ -177,7 +186,7 @@ def _map_examples(grid: list[list[int]], *, num_axes: int, encode_map: str) -> l
             method="post",
             path="/perturb",
             shell=f"{encode_map} | {post_json} -H 'Accept: image/png' --data-binary @- -o perturbed.png "
-            f"'{{url}}/perturb?{offset_in_url}'",
+            f"'{{url}}/perturb?{offset_in_url}{{&model}}'",
             bodies={
                 "one step along each axis": {"tokens": grid, "offset": offset},
                 "back from the edge": {"tokens": [grid, grid], "offset": offset, "edge": "reflect"},
@@ -186,7 +195,8 @@ def _map_examples(grid: list[list[int]], *, num_axes: int, encode_map: str) -> l
         Example(
             method="post",
             path="/interpolate",
-            shell=f"{post_json} -H 'Accept: image/png' -d '{path_json}' -o path.png {{url}}/interpolate",
+            shell=f"{post_json} -H 'Accept: image/png' -d '{path_json}' -o path.png "
+            "'{url}/interpolate{?model}'",
             bodies={
                 "five steps": path_between,
                 "as many as it has by default": {"from": grid, "to": grid[::-1]},

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
 
-from ..errors import MalformedBodyError, ParameterError
+from ..errors import MalformedBodyError
 from ..json_object import keys_of, read_json_object
 from ..token_grids import (
     IDENTITY_KEYS,
@@ -21,7 +21,7 @@ from . import media
 from .bodies import BYTES_BESIDE_TOKENS, BYTES_PER_TOKEN, Body, read_body
 from .media import media_type_of
 from .metrics import Operation
-from .parameters import ModelParameters, url_values, validate
+from .parameters import ModelParameters, together, url_values, validate
 from .service import Place, Service
 
 P = TypeVar("P", bound=ModelParameters)
@@ -74,7 +74,7 @@ class MapBody(Generic[P]):
         return await service.run(self.operation, "decode", partial(self._parse, body, in_url))
 
     def _parse(self, body: Body, in_url: Mapping[str, Any]) -> MapCall[P]:
-        values = dict(in_url)
+        values: Mapping[str, Any] = in_url
         claims: Mapping[str, object] = {}
         if body.media_type == media.NPY:
             tokens = [tokens_from_npy(body.content)]
@@ -85,10 +85,7 @@ class MapBody(Generic[P]):
             fields = read_json_object(body.content, example=self.example)
             tokens = [self._pop_tokens(fields, name=name, text=body.content) for name in self.names]
             claims = {key: fields.pop(key) for key in IDENTITY_KEYS if key in fields}
-            for name in fields:
-                if name in in_url:
-                    raise ParameterError(f"{name[:50]!r} is given in the URL and in the body; give it once")
-            values |= fields
+            values = together(in_url, fields)
         if any(array.size == 0 for array in tokens):
             raise MalformedBodyError(f"the body holds no tokens; give {self.example}")
         return MapCall(tokens=tokens, claims=claims, parameters=validate(self.parameters, values))

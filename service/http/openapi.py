@@ -99,6 +99,7 @@ def build_openapi(
     *,
     examples: Sequence[Example],
     base_url: str,
+    model: str | None,
     needs_key: Callable[[str], bool],
 ) -> dict[str, Any]:
     """The OpenAPI schema of `routes`, for a client that reaches us at `base_url`.
@@ -107,6 +108,7 @@ def build_openapi(
         routes: the app's.
         examples: one for each documented call.
         base_url: without a slash at its end.
+        model: its name, if a call must say which it means.
         needs_key: whether calls of a path need an API key; those of the admin always do.
     """
     schema = get_openapi(
@@ -125,18 +127,21 @@ def build_openapi(
                 for error in (UnauthorizedError, ForbiddenError):
                     operation["responses"].pop(str(error.status), None)
     for example in examples:
-        _add_example(schema["paths"][example.path][example.method], example, base_url=base_url)
+        _add_example(schema["paths"][example.path][example.method], example, base_url=base_url, model=model)
     return schema
 
 
-def _add_example(operation: dict[str, Any], example: Example, *, base_url: str) -> None:
+def _add_example(operation: dict[str, Any], example: Example, *, base_url: str, model: str | None) -> None:
     key = None
     if "security" in operation:
         key = "$ADMIN_KEY" if "admin" in operation["tags"] else "$KEY"
-    operation["x-codeSamples"] = [{"lang": "Shell", "source": example.command(base_url, key=key)}]
+    operation["x-codeSamples"] = [
+        {"lang": "Shell", "source": example.command(base_url, key=key, model=model)}
+    ]
+    values = dict(example.parameters) if model is None else {"model": model, **example.parameters}
     for parameter in operation.get("parameters", []):
-        if parameter["name"] in example.parameters:
-            parameter["example"] = example.parameters[parameter["name"]]
+        if parameter["name"] in values:
+            parameter["example"] = values[parameter["name"]]
     if example.bodies:
         operation["requestBody"]["content"][media.JSON]["examples"] = {
             name: {"value": value} for name, value in example.bodies.items()

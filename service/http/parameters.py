@@ -94,6 +94,18 @@ def url_values(request: Request, *, model: type[Parameters]) -> dict[str, Any]:
     return values
 
 
+def together(in_url: Mapping[str, Any], in_body: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a call that takes parameters in both places.
+
+    Raises:
+        ParameterError: a name given in both.
+    """
+    for name in in_body:
+        if name in in_url:
+            raise ParameterError(f"{name[:50]!r} is given in the URL and in the body; give it once")
+    return {**in_url, **in_body}
+
+
 def _is_text(model: type[Parameters], name: str) -> bool:
     annotation = model.model_fields[name].annotation
     return str in (annotation, *get_args(annotation))

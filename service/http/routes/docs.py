@@ -32,11 +32,12 @@ def _schema(request: Request, service: Service) -> dict[str, Any]:
     service.require_warm()
     # As this client reaches us, which behind a proxy or a port mapping is not where we listen.
     base_url = str(request.base_url).rstrip("/")
-    # Of any model: all have the same calls.
-    examples = next(iter(service.models)).examples
+    # Any model will do: all have the same calls.
+    model, *others = service.models
     return build_openapi(
         request.app.routes,
-        examples=examples,
+        examples=model.examples,
         base_url=base_url,
+        model=model.name if others else None,
         needs_key=lambda path: not (service.keyring.is_empty or is_open(path)),
     )

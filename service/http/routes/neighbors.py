@@ -1,6 +1,6 @@
 """GET and POST /neighbors: what is near a token, on the map or in the codebook."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -15,7 +15,7 @@ from ...runtime.tokenizer import Tokenizer
 from .. import media
 from ..bodies import BYTES_BESIDE_TOKENS, BYTES_PER_TOKEN, read_body
 from ..openapi import BODY_ERRORS, WORK_ERRORS, Responses, json_body, reply_docs, request_docs
-from ..parameters import ModelParameters, NoParameters, from_url, parameter_docs, validate
+from ..parameters import ModelParameters, from_url, parameter_docs, together, url_values, validate
 from ..replies import json_response
 from ..schemas import NeighborsOfToken, NeighborsOfTokens
 from ..service import Admitted, Service, ServiceDep
@@ -78,13 +78,13 @@ async def get_neighbors(
     "/neighbors",
     summary="Neighbors of a token, asked in JSON",
     response_class=Response,
-    dependencies=[NoParameters],
     responses=_replies(*BODY_ERRORS),
-    openapi_extra=request_docs(json_body(NeighborsParameters)),
+    openapi_extra=request_docs(json_body(NeighborsParameters)) | parameter_docs(ModelParameters),
 )
 async def post_neighbors(request: Request, service: ServiceDep) -> Response:
-    """The same with the parameters in the body."""
+    """The same with the parameters in the body; `model` may be in the URL."""
     settings = service.settings
+    in_url = url_values(request, model=ModelParameters)
     num_bytes = settings.max_neighbor_tokens * BYTES_PER_TOKEN + BYTES_BESIDE_TOKENS
     with service.admission() as place:
         body = await read_body(
@@ -94,13 +94,13 @@ async def post_neighbors(request: Request, service: ServiceDep) -> Response:
             service=service,
             place=place,
         )
-        parameters = await service.run("neighbors", "decode", partial(_parse, body.content))
+        parameters = await service.run("neighbors", "decode", partial(_parse, body.content, in_url))
         return await _answer(parameters, service)
 
 
-def _parse(content: bytes) -> NeighborsParameters:
+def _parse(content: bytes, in_url: Mapping[str, Any]) -> NeighborsParameters:
     fields = read_json_object(content, example='{"token": 0, "radius": 1.5}')
-    return validate(NeighborsParameters, fields)
+    return validate(NeighborsParameters, together(in_url, fields))
 
 
 async def _answer(parameters: NeighborsParameters, service: Service) -> Response:

@@ -64,3 +64,14 @@ def test_several_tokens_keep_their_order(client, tokenizer):
 
 def test_one_token_in_a_list_is_answered_as_a_list(client):
     assert len(client.post(URL, json={"tokens": [3]}).json()["results"]) == 1
+
+
+def test_the_model_may_be_named_in_the_url_or_in_the_body_but_once(client):
+    body, named = {"token": 0, "k": 1}, {"model": "tiny-colors"}
+    found = client.post("/neighbors", json=body).json()
+    assert client.post("/neighbors", params=named, json=body).json() == found
+    assert client.post("/neighbors", json=body | named).json() == found
+    for params, says in ((named, "'model' is given in the URL and in the body"), ({"k": 1}, "'k' is no par")):
+        refused = client.post("/neighbors", params=params, json=body | named)
+        assert refused.status_code == 422
+        assert refused.json()["error"]["message"].startswith(says)

@@ -151,6 +151,27 @@ def test_every_json_example_fits_the_documented_schema_of_its_body(schema):
 
 
 def test_every_command_works_as_pasted(schema, server, tmp_path):
+    run_commands(schema, server.url, folder=tmp_path)
+
+
+def test_with_several_models_the_examples_say_which_they_mean(start_server, tiny_bundle, tmp_path):
+    for name in ("first", "second"):
+        shutil.copytree(tiny_bundle, tmp_path / "models" / name / "1")
+    server = start_server(models=tmp_path / "models")
+    with httpx.Client(base_url=server.url) as client:
+        document = client.get("/openapi.json").json()
+        calls = list(example_calls(document))
+        for path, method, parameters, body in calls:
+            reply = make_call(client, method, path, parameters, body)
+            assert reply.status_code == 200, (path, parameters, body, reply.text)
+    named = [path for path, _, parameters, _ in calls if "model" in parameters]
+    assert {"/encode", "/decode", "/neighbors", "/map.png", "/codebook"} <= set(named)
+    run_commands(document, server.url, folder=tmp_path)
+    assert server.stop() == 0
+
+
+def run_commands(schema, url, *, folder):
+    """Run every documented command that needs no key, as one script in `folder`."""
     if shutil.which("curl") is None:
         pytest.skip("the documented commands are for curl, which this machine lacks")
     commands = []
@@ -159,16 +180,14 @@ def test_every_command_works_as_pasted(schema, server, tmp_path):
         command = sample["source"]
         assert command.startswith("curl -s")
         names = {parameter["name"]: parameter.get("example") for parameter in operation.get("parameters", [])}
-        assert f"{server.url}{path.format_map(names)}" in command
+        assert f"{url}{path.format_map(names)}" in command
         commands.append(command)
     # -f: exit with an error where the reply is one.
     script = "set -eo pipefail\n" + "\n".join(commands).replace("curl -s", "curl -sf")
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "decoded.png").read_bytes().startswith(b"\x89PNG")
-    for strip in ("perturbed.png", "path.png"):
-        assert (tmp_path / strip).read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+    for picture in ("decoded.png", "perturbed.png", "path.png", "map.png"):
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_reply_of_an_error_is_documented_with_its_codes(schema):
@@ -222,7 +241,12 @@ def test_with_keys_the_document_says_which_calls_need_one(start_server, tiny_bun
     key, entry = make_key("somebody", scopes=("use",))
     server = start_server(tiny_bundle, api_keys=json.dumps([entry.model_dump()]))
     with httpx.Client(base_url=server.url) as client:
-        document = client.get("/openapi.json", headers={"X-API-Key": key}).json()
+        # Open, like /docs: neither holds a secret.
+        assert client.get("/docs").status_code == 200
+        page = client.get("/openapi.json")
+        assert key not in page.text
+        assert entry.sha256 not in page.text
+        document = page.json()
         assert document["components"]["securitySchemes"] == {
             "bearer": {"type": "http", "scheme": "bearer"},
             "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -285,7 +309,7 @@ class PageReader(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
         self.attributes += attributes
-        if tag != "meta":
+        if tag not in ("meta", "link"):
             self._open.append(tag)
 
     def handle_endtag(self, tag):
@@ -310,8 +334,11 @@ def test_the_page_shows_every_call_and_needs_nothing_from_elsewhere(client, sche
                 f"{status}{reply['description'].replace('`', '').removeprefix('- ').splitlines()[0]}"
                 in section
             )
-    assert not page.tags & {"script", "link", "img", "iframe"}
-    links = [value for name, value in page.attributes if name in ("href", "src")]
+    assert not page.tags & {"script", "img", "iframe"}
+    icon, *links = [value for name, value in page.attributes if name in ("href", "src")]
+    # Else browsers would ask for /favicon.ico, and find nothing.
+    assert icon.startswith("data:image/svg+xml,")
+    assert f'<link rel="icon" href="{icon}">' in client.get("/").text
     assert "/openapi.json" in links
     targets = {value for name, value in page.attributes if name == "id"}
     assert {link[1:] for link in links if link.startswith("#")} == targets
