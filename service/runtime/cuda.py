@@ -44,6 +44,21 @@ def list_gpus() -> list[Gpu]:
     return gpus
 
 
+def pci_bus_id() -> str:
+    """Where the first GPU that CUDA can use in this process is, as nvidia-smi has it: "00000000:3B:00.0".
+
+    Raises:
+        DeviceError: no driver, or no GPU that it shows.
+    """
+    driver = _load_driver()
+    handle = ctypes.c_int()
+    name = ctypes.create_string_buffer(_NAME_BYTES)
+    _check(driver, driver.cuInit(0))
+    _check(driver, driver.cuDeviceGet(ctypes.byref(handle), 0))
+    _check(driver, driver.cuDeviceGetPCIBusId(name, _NAME_BYTES, handle))
+    return name.value.decode()
+
+
 @cache
 def _load_driver() -> ctypes.CDLL:
     try:
