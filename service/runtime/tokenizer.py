@@ -115,12 +115,7 @@ class Tokenizer:
             PixelsError: not uint8 [B, H, W, 3] of the model's size.
         """
         size = self.image_shape
-        if (
-            not isinstance(images, np.ndarray)
-            or images.dtype != np.uint8
-            or images.ndim != 4
-            or images.shape[1:] != size
-        ):
+        if not _is_array(images) or images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != size:
             raise PixelsError(
                 f"images are {_describe(images)}; this model takes uint8 [B, {size[0]}, {size[1]}, {size[2]}]"
             )
@@ -135,7 +130,7 @@ class Tokenizer:
         """
         grid = self.level.latent_grid
         if (
-            not isinstance(tokens, np.ndarray)
+            not _is_array(tokens)
             or tokens.dtype.kind not in "iu"
             or tokens.ndim != 3
             or tokens.shape[1:] != grid
@@ -183,6 +178,11 @@ class Tokenizer:
 
 def _chunks(num_images: int) -> list[slice]:
     return [slice(start, start + MAX_BATCH) for start in range(0, num_images, MAX_BATCH)]
+
+
+def _is_array(value: object) -> bool:
+    # Of any object, for callers without a type checker.
+    return isinstance(value, np.ndarray)
 
 
 def _describe(value: object) -> str:
