@@ -1,34 +1,16 @@
-"""Every error as one shape of JSON: {"error": {"code", "message", "request_id"}}.
+"""Every error as a reply: what the app raises, and what the web framework does."""
 
-Below /v2 it is that of the Open Inference Protocol, {"error": message}, with the code in a header.
-"""
-
-import math
 from collections import defaultdict
 from collections.abc import Iterable
 from http import HTTPStatus
 
-import orjson
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..errors import (
-    BodyTimeoutError,
-    InferenceError,
-    MethodNotAllowedError,
-    NotFoundError,
-    NotReadyError,
-    QueueFullError,
-    StoppingError,
-    TokenizerError,
-    UnauthorizedError,
-)
-from .media import JSON
-
-# Where nothing is measured: most requests take far less than a second.
-RETRY_AFTER_S = 1
+from ..errors import InferenceError, MethodNotAllowedError, NotFoundError, TokenizerError
+from .error_content import error_content
 
 
 def add_error_handlers(app: FastAPI, *, routers: Iterable[APIRouter]) -> None:
@@ -60,22 +42,8 @@ def add_error_handlers(app: FastAPI, *, routers: Iterable[APIRouter]) -> None:
 
 def error_response(error: TokenizerError, *, path: str, request_id: str) -> Response:
     """The reply that tells a client about `error`, which met its request for `path`."""
-    if path == "/v2" or path.startswith("/v2/"):
-        reply = Response(orjson.dumps({"error": error.message}), status_code=error.status, media_type=JSON)
-        reply.headers["X-Error-Code"] = error.code
-    else:
-        detail = {"code": error.code, "message": error.message, "request_id": request_id}
-        reply = Response(orjson.dumps({"error": detail}), status_code=error.status, media_type=JSON)
-    if isinstance(error, QueueFullError):
-        reply.headers["Retry-After"] = str(max(RETRY_AFTER_S, math.ceil(error.retry_after_s)))
-    if isinstance(error, NotReadyError | StoppingError):
-        reply.headers["Retry-After"] = str(RETRY_AFTER_S)
-    if isinstance(error, UnauthorizedError):
-        reply.headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, BodyTimeoutError):
-        # Or the client could go on for ever with a body that nobody reads.
-        reply.headers["Connection"] = "close"
-    return reply
+    content = error_content(error, path=path, request_id=request_id)
+    return Response(content.body, status_code=error.status, headers=content.headers)
 
 
 def error_reply(request: Request, error: TokenizerError) -> Response:
