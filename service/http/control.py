@@ -24,6 +24,8 @@ class Start:
     worker: int
     num_workers: int
     metrics_directory: str
+    is_restart: bool
+    """Whether it takes the place of one that has ended; it serves what it can, then."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +42,8 @@ class Beat:
     is_alive: bool
     num_closed: int
     """Connections of those it got that are closed."""
+    missing: list[str]
+    """Names of the models that it should serve and cannot."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

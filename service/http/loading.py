@@ -2,10 +2,10 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 
-from ..errors import LoadError, TokenizerError
+from ..errors import BundleError, LoadError, TokenizerError
 from ..runtime.catalog import Catalog
 from ..runtime.tokenizer import Tokenizer
 from .body_threads import BodyThreads
@@ -37,6 +37,29 @@ def load_models(settings: Settings, *, versions: Mapping[str, str] | None = None
     if versions is None:
         versions = {name: there[-1] for name, there in catalog_of(settings).versions().items()}
     return [load_version(settings, name=name, version=version) for name, version in versions.items()]
+
+
+def load_sound_models(settings: Settings, *, versions: Mapping[str, str]) -> list[LoadedModel]:
+    """Those of `versions`, by name, that can be served; the others are logged.
+
+    For a process that is started again: one bundle that is gone must not take the others with it.
+
+    Raises:
+        BundleError: there is none.
+        DeviceError: the device does not work here.
+    """
+    models = []
+    for name, version in versions.items():
+        try:
+            models.append(load_version(settings, name=name, version=version))
+        except BundleError as error:
+            logger.warning(
+                "model %s version %s is served no longer by this process: %s", name, version, error
+            )
+            failure = error
+    if not models:
+        raise failure
+    return models
 
 
 def load_version(settings: Settings, *, name: str, version: str) -> LoadedModel:
@@ -73,6 +96,10 @@ class ModelLoads(Loads):
     def served(self) -> dict[str, str]:
         """By name, the version that is served."""
         return {model.name: model.version for model in self._models}
+
+    def missing(self) -> Collection[str]:
+        """The names of those that should be served and cannot be."""
+        return self._models.missing
 
     async def prepare(self, name: str, *, version: str) -> ServedModel:
         """`version` of `name`, warm and checked.

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,6 +51,10 @@ class Loads(ABC):
         """By name, the version that is served."""
 
     @abstractmethod
+    def missing(self) -> Collection[str]:
+        """The names of those that a process should serve and cannot."""
+
+    @abstractmethod
     async def _replace(self, name: str, *, version: str) -> LoadReport:
         """Load `version` of `name`, which is in the catalog, and serve it.
 
@@ -77,8 +81,17 @@ class Loads(ABC):
         """Load every model whose newest version is not the one that is served; what fails is logged."""
         async with self._one_at_a_time:
             versions = await self.available()
-            stale = [name for name in versions if self.served().get(name) != versions[name][-1]]
-            if not stale:
+            served, missing = self.served(), self.missing()
+            gone = [name for name in served if name not in versions]
+            for name in gone:
+                logger.warning(
+                    "model %s has no bundle any more that can be loaded: version %s goes on being served "
+                    "until its process ends; put the bundle back, or restart the server without it",
+                    name,
+                    served[name],
+                )
+            stale = [name for name in versions if name in missing or served.get(name) != versions[name][-1]]
+            if not stale and not gone:
                 logger.info("nothing to load: the newest version of each model is served")
             for name in stale:
                 try:

@@ -45,8 +45,8 @@ _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"
 class Metrics:
     """The counters, gauges and histograms of one app."""
 
-    def __init__(self, shared: SharedFiles | None = None) -> None:
-        """Make them, for this process alone or in the files that it shares with other workers."""
+    def __init__(self, shared: SharedFiles | None = None, *, num_workers: int = 1) -> None:
+        """Make them, for this process alone or in the files that it shares with `num_workers` in all."""
         # Or each counter had a twin with its time of birth. The library's switch is for the whole process.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
@@ -142,6 +142,24 @@ class Metrics:
             registry=self._registry,
             multiprocess_mode="livesum",
         )
+        Gauge(
+            "kohonen_workers_configured",
+            "Processes that should serve.",
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        ).set(num_workers)
+        self._restarts = Counter(
+            "kohonen_worker_restarts_total",
+            "Processes started in the place of one that had ended.",
+            registry=self._registry,
+        )
+        self._missing = Gauge(
+            "kohonen_missing_models",
+            "Processes that were started again and cannot serve a model that was served before.",
+            ["model"],
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
         # A child costs more to find than to count with.
         self._request_counter = lru_cache(1024)(self._requests.labels)
         self._request_timer = lru_cache(256)(self._request_seconds.labels)
@@ -154,6 +172,15 @@ class Metrics:
         self._models[model] = self._model.labels(model, version, codebook_hash)
         self._models[model].set(1)
         self._batchers[model] = batcher
+        self._missing.labels(model).set(0)
+
+    def miss_model(self, model: str) -> None:
+        """Show a model that should be served and is not."""
+        self._missing.labels(model).set(1)
+
+    def count_restart(self) -> None:
+        """Count this process as one in the place of another."""
+        self._restarts.inc()
 
     def count_request(
         self, route: str, *, method: str, status: int, seconds: float, error_code: str | None

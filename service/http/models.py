@@ -204,9 +204,14 @@ class ServedModel:
 
 
 class Models:
-    """The models by name. All of it is for the event loop alone, hence without locks."""
+    """The models by name. All of it is for the event loop alone, hence without locks.
+
+    Attributes:
+        missing: by name, the versions that should be served and cannot be.
+    """
 
     def __init__(self) -> None:
+        self.missing: dict[str, str] = {}
         self._models: dict[str, ServedModel] = {}
         self._retired: list[ServedModel] = []
 
@@ -217,6 +222,7 @@ class Models:
         """Have `model` answer from now on to its name; what another version began, it ends."""
         previous = self._models.get(model.name)
         self._models[model.name] = model
+        self.missing.pop(model.name, None)
         model.show()
         if previous is not None:
             self._retired.append(previous)
@@ -228,7 +234,7 @@ class Models:
 
         Raises:
             ModelNotFoundError: no such model, or no name where several are served.
-            NotReadyError: none is there yet.
+            NotReadyError: none is there yet, or this one could not be started again.
         """
         model = self.get(name)
         model.num_users += 1
@@ -242,8 +248,13 @@ class Models:
         """As `use`, for whoever does not wait while using it."""
         if not self._models:
             raise NotReadyError("the model warms up; try again in a second")
-        if name is None and len(self._models) == 1:
+        if name is None and len(self._models) == 1 and not self.missing:
             return next(iter(self._models.values()))
+        if name in self.missing:
+            raise NotReadyError(
+                f"model {name} could not be started again, see the server's log; try again, for another "
+                "worker may have it, or use another model"
+            )
         if name is None or name not in self._models:
             served = ", ".join(sorted(self._models)[:10])
             asked = "several models are served" if name is None else f"there is no model {name[:50]!r}"

@@ -196,6 +196,10 @@ class Models(_Record):
     available: dict[str, list[str]] = Field(
         description="By name, the versions there are now where the bundles are, lowest first."
     )
+    missing: dict[str, str] = Field(
+        description="By name, the versions that the process which answers should serve and cannot, for it "
+        "was started again without them. /metrics tells of all processes."
+    )
 
 
 class Loaded(_Record):

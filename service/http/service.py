@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Literal, TypeVar, cast
 
@@ -56,11 +56,22 @@ class Service:
     """
 
     def __init__(
-        self, settings: Settings, *, models: list[LoadedModel], metrics: Metrics | None = None
+        self,
+        settings: Settings,
+        *,
+        models: list[LoadedModel],
+        metrics: Metrics | None = None,
+        expected: Mapping[str, str] | None = None,
     ) -> None:
-        """Take the models, which `run_models` starts, and the metrics, by default of this process alone.
+        """Take the models, which `run_models` starts.
 
-        The models are taken out of the list one by one: what another version replaces must not be held on to.
+        Args:
+            settings: of the service.
+            models: are taken out of the list one by one, for what another version replaces must not be held
+                on to.
+            metrics: by default of this process alone.
+            expected: by name, the versions that a process served in whose place this one is. Those of them
+                that do not run are missing, and leave the others ready.
         """
         self.settings = settings
         self.metrics = metrics or Metrics()
@@ -69,6 +80,7 @@ class Service:
         self.models = Models()
         self.is_stopping = False
         self._loaded = models
+        self._expected = expected or {}
         self._stop_by = math.inf
         self._threads = BodyThreads(settings.num_body_threads or available_threads())
         self._load_thread = BodyThreads(1, name="load")
@@ -109,11 +121,17 @@ class Service:
 
     async def run_models(self) -> None:
         """Warm the models up, which makes the service ready, and keep an eye on them until canceled."""
-        try:
-            while self._loaded:
+        while self._loaded:
+            name = self._loaded[0].name
+            try:
                 await self.serve(self._loaded.pop(0))
-        except Exception:
-            logger.exception("the warm-up failed: the service stays unready")
+            except Exception:
+                logger.exception("the warm-up failed: model %s is not served", name)
+                if name not in self._expected:
+                    self._warmth = "broken"
+                    return
+        self._note_missing()
+        if self._expected and len(self.models.missing) == len(self._expected):
             self._warmth = "broken"
             return
         self._warmth = "warm"
@@ -124,6 +142,13 @@ class Service:
                 for model in self.models:
                     if not model.is_tried:
                         canaries.create_task(_log_canary(model))
+
+    def _note_missing(self) -> None:
+        served = {model.name for model in self.models}
+        for name, version in self._expected.items():
+            if name not in served:
+                self.models.missing[name] = version
+                self.metrics.miss_model(name)
 
     async def serve(self, loaded: LoadedModel) -> None:
         """Warm `loaded` up, and only then have it take the requests to its name.

@@ -1,7 +1,8 @@
 """Several worker processes behind one port: started, watched, restarted, loaded and stopped together.
 
 The supervisor accepts the connections and serves none: each goes to the worker that has the fewest, and none
-to one that is not up or shows no life. All that a client sends, and gets, is between it and its worker.
+to one that is not up or shows no life. All that a client sends, and gets, is between it and its worker. Only
+while no worker comes up, the supervisor answers: with an error.
 
     the one port ──> supervisor ──connections──> worker 0
                               ├── control ─────> worker 0
@@ -18,7 +19,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ..errors import DeviceError, LoadBusyError, LoadError, WorkerError
 from ..runtime.catalog import Catalog
@@ -29,6 +30,7 @@ from .listener import HANDSHAKE_S, listen, refuse_new_connections
 from .loads import LoadReport, Loads, load_newest_on_hangup
 from .settings import Settings
 from .shared_metrics import forget_gauges
+from .stand_in import StandIn
 from .worker_process import WorkerProcess
 
 logger = logging.getLogger(__name__)
@@ -98,7 +100,9 @@ class Supervisor:
             )
             for number in range(settings.workers)
         ]
-        self._dealer = Dealer(listener, takers=self._workers)
+        # A start that fails tells that the next one may too, and clients must not wait for all of them.
+        stand_in = StandIn(is_needed=lambda: all(worker.has_failed for worker in self._workers))
+        self._dealer = Dealer(listener, takers=[*self._workers, stand_in])
         self._loads = WorkerLoads(catalog, versions=versions, workers=self._workers)
 
     async def run(self) -> None:
@@ -149,6 +153,8 @@ class Supervisor:
                 self._failure = WorkerError(f"worker {worker.number} did not come up: {end}")
                 self._stop.set()
                 return
+            # Who waits may be for the stand-in now.
+            self._dealer.resume()
             lived_long = time.monotonic() - started > _LONG_LIFE_S
             num_quick_ends = 0 if lived_long else num_quick_ends + 1
             back_off_s = min(_MAX_BACK_OFF_S, 2.0 ** (num_quick_ends - 2)) if num_quick_ends > 1 else 0.0
@@ -164,6 +170,7 @@ class Supervisor:
             worker=worker.number,
             num_workers=len(self._workers),
             metrics_directory=self._metrics_directory,
+            is_restart=self._were_all_up,
         )
 
     def _environment_of(self, worker: WorkerProcess) -> dict[str, str]:
@@ -212,6 +219,10 @@ class WorkerLoads(Loads):
     def served(self) -> Mapping[str, str]:
         """By name, the version that is served, and that a worker takes when it is started again."""
         return self._versions
+
+    def missing(self) -> Collection[str]:
+        """The names of those that a worker was started again without."""
+        return {name for worker in self._workers for name in worker.missing}
 
     async def _replace(self, name: str, *, version: str) -> LoadReport:
         for worker in self._workers:

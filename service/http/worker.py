@@ -31,7 +31,7 @@ from .control import (
     read_message,
     write_message,
 )
-from .loading import load_models
+from .loading import load_models, load_sound_models
 from .loads import LoadReport
 from .logs import configure_logging
 from .metrics import Metrics
@@ -72,9 +72,16 @@ def serve(start: Start, *, control: socket.socket, connections: socket.socket) -
     settings = Settings.model_validate(start.settings)
     configure_logging(settings.log_level, log_format=settings.log_format)
     share_cpus(start.num_workers)
-    models = load_models(settings, versions=start.versions)
-    metrics = Metrics(SharedFiles(start.metrics_directory, worker=start.worker))
-    service = Service(settings, models=models, metrics=metrics)
+    metrics = Metrics(
+        SharedFiles(start.metrics_directory, worker=start.worker), num_workers=start.num_workers
+    )
+    if start.is_restart:
+        metrics.count_restart()
+        models = load_sound_models(settings, versions=start.versions)
+    else:
+        models = load_models(settings, versions=start.versions)
+    expected = start.versions if start.is_restart else None
+    service = Service(settings, models=models, metrics=metrics, expected=expected)
     log_models(models, where=f"{settings.base_url} as worker {start.worker}")
     link = SupervisorLink(service, control=control, connections=connections)
     service.loader = link
@@ -164,7 +171,8 @@ class SupervisorLink:
             except NotReadyError:
                 is_alive = False
             num_closed = self._num_adopted - server.num_connections
-            channel.send(Beat(is_alive=is_alive, num_closed=num_closed))
+            missing = list(self._service.models.missing)
+            channel.send(Beat(is_alive=is_alive, num_closed=num_closed, missing=missing))
             await asyncio.sleep(BEAT_INTERVAL_S)
         channel.send(Failed(error="the model failed its warm-up; see the log"))
         server.stop()

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from .connections import send_connection
 from .control import (
@@ -36,6 +36,8 @@ class WorkerProcess:
     Attributes:
         number: which of the workers, from 0.
         is_up: whether the present process has shown that its models run.
+        has_failed: whether no process was up since one ended that never was.
+        missing: the names of the models that the present process should serve and cannot.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class WorkerProcess:
         """
         self.number = number
         self.is_up = False
+        self.has_failed = False
+        self.missing: Sequence[str] = ()
         self._timeout_s = timeout_s
         self._on_life = on_life
         self._on_load_wanted = on_load_wanted
@@ -93,6 +97,12 @@ class WorkerProcess:
         Raises:
             OSError: it cannot be started.
         """
+        try:
+            return await self._run(start, environment=environment)
+        finally:
+            self._forget()
+
+    async def _run(self, start: Start, *, environment: Mapping[str, str]) -> str:
         self._failure = ""
         self._is_stopping = False
         self._num_given = self._num_closed = 0
@@ -124,7 +134,6 @@ class WorkerProcess:
             finally:
                 watch.cancel()
                 await self._channel.close()
-                self._forget()
         return self._failure or _describe(status)
 
     async def prepare(self, message: Prepare) -> Prepared:
@@ -151,8 +160,10 @@ class WorkerProcess:
             match message:
                 case Beat():
                     self._num_closed = message.num_closed
+                    self.missing = message.missing
                     if message.is_alive:
                         self.is_up = True
+                        self.has_failed = False
                         self._last_life = time.monotonic()
                         self._on_life()
                 case Stopping():
@@ -166,7 +177,9 @@ class WorkerProcess:
 
     def _forget(self) -> None:
         """Be without a process."""
+        self.has_failed = not self.is_up
         self.is_up = False
+        self.missing = ()
         self._process = self._channel = self._connections = None
         for ticket, future in self._preparing.items():
             future.set_result(Prepared(ticket=ticket, error="its process ended"))

@@ -204,9 +204,10 @@ def use(models: Models, name: str, *, version: str | None, settings: Settings) -
 
     Raises:
         ModelNotFoundError: there is none of this name and version.
-        NotReadyError: none is there yet.
+        NotReadyError: none is there yet, or this one could not be started again.
     """
-    kinds = {served.name + kind.suffix: (served.name, kind) for served in models for kind in _KINDS}
+    bundles = (*(served.name for served in models), *models.missing)
+    kinds = {bundle + kind.suffix: (bundle, kind) for bundle in bundles for kind in _KINDS}
     if not kinds:
         raise NotReadyError("the model warms up; try again in a second")
     if name not in kinds:

@@ -30,6 +30,7 @@ async def get_models(service: ServiceDep) -> Models:
     """List each model with its sizes, metrics, training data and hashes."""
     return Models(
         available=await service.loads.available(),
+        missing=service.models.missing,
         models=[
             ModelCard.model_validate(
                 {**dict(model.tokenizer.manifest), "name": model.name, "version": model.version}

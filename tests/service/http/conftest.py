@@ -44,6 +44,12 @@ class ServerProcess:
         """What it has logged so far."""
         return self.log_file.read_text()
 
+    @property
+    def workers(self) -> set[int]:
+        """The processes that it has started, if it is a supervisor."""
+        pid = self.process.pid
+        return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
     def stop(self) -> int:
         """Send SIGTERM and give the exit status."""
         self.process.send_signal(signal.SIGTERM)

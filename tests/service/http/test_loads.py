@@ -159,10 +159,15 @@ class SlowLoads(Loads):
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)
         self.may_go_on = asyncio.Event()
+        self.versions: dict[str, str] = {}
+        self.names_missing: list[str] = []
         self.replaced: list[str] = []
 
     def served(self) -> dict[str, str]:
-        return {}
+        return self.versions
+
+    def missing(self) -> list[str]:
+        return self.names_missing
 
     async def _replace(self, name: str, *, version: str) -> LoadReport:
         await self.may_go_on.wait()
@@ -196,6 +201,20 @@ def test_a_broken_model_does_not_keep_others_from_being_loaded(models, caplog):
 
     assert asyncio.run(load_newest()) == ["colors"]
     assert "model broken stays as it is: version 2 is broken" in caplog.text
+
+
+@pytest.mark.parametrize(("missing", "loaded"), [([], []), (["colors"], ["colors"])])
+def test_a_hangup_tells_of_what_is_gone_and_loads_what_a_worker_misses(models, caplog, missing, loaded):
+    async def load_newest() -> list[str]:
+        loads = SlowLoads(Catalog(bundle=None, models=models))
+        loads.may_go_on.set()
+        loads.versions = {"colors": "1", "gone": "3"}
+        loads.names_missing = missing
+        await loads.load_newest()
+        return loads.replaced
+
+    assert asyncio.run(load_newest()) == loaded
+    assert "model gone has no bundle any more that can be loaded: version 3 goes on" in caplog.text
 
 
 def test_a_single_bundle_has_the_version_of_its_content(tiny_bundle, tmp_path):

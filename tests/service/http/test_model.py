@@ -17,6 +17,7 @@ def test_the_card_of_the_model(client, tokenizer):
     headers = client.get("/codebook").headers
     assert client.get("/models").json() == {
         "available": {"tiny-colors": [headers["x-model-version"]]},
+        "missing": {},
         "models": [
             {
                 "name": "tiny-colors",

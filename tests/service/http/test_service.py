@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kohonen_tokenizer.service.errors import NotReadyError
+from kohonen_tokenizer.service.errors import ModelNotFoundError, NotReadyError
 from kohonen_tokenizer.service.http.models import LoadedModel
 from kohonen_tokenizer.service.http.service import Service
 from kohonen_tokenizer.service.http.settings import Settings
 from kohonen_tokenizer.service.runtime.bundle import load_bundle
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
 
+from .other_bundles import write_misnumbered
 from .rigged_backend import RiggedBackend
 
 TIMEOUT_S = 10
@@ -41,8 +42,10 @@ class HangingBackend(RiggedBackend):
 
 
 @asynccontextmanager
-async def running(models: list[LoadedModel], **settings: object) -> AsyncIterator[Service]:
-    service = Service(Settings(bundle=Path("unused"), **settings), models=models)
+async def running(
+    models: list[LoadedModel], *, expected: dict[str, str] | None = None, **settings: object
+) -> AsyncIterator[Service]:
+    service = Service(Settings(bundle=Path("unused"), **settings), models=models, expected=expected)
     task = asyncio.create_task(service.run_models())
     async with asyncio.timeout(TIMEOUT_S):
         while not service.is_ready:
@@ -96,3 +99,44 @@ def test_a_model_that_hangs_does_not_make_another_look_dead(tiny_bundle, tiny_mo
             backend.works.set()
 
     asyncio.run(hang())
+
+
+def test_what_a_process_before_this_one_served_may_be_missing(tiny_bundle, tmp_path, caplog):
+    write_misnumbered(tiny_bundle, tmp_path / "wrong")
+    expected = {"sound": "1", "wrong": "2", "gone": "3"}
+    models = [
+        LoadedModel(name=name, version=expected[name], tokenizer=Tokenizer.load(path, num_threads=1))
+        for name, path in (("wrong", tmp_path / "wrong"), ("sound", tiny_bundle))
+    ]
+
+    async def run() -> None:
+        async with running(models, expected=expected) as service:
+            assert service.models.missing == {"wrong": "2", "gone": "3"}
+            assert service.models.get("sound").version == "1"
+            for name in ("wrong", "gone"):
+                with pytest.raises(NotReadyError, match=f"model {name} could not be started again"):
+                    service.models.get(name)
+            with pytest.raises(ModelNotFoundError, match="several models are served"):
+                service.models.get(None)
+            again = LoadedModel(
+                name="gone", version="4", tokenizer=Tokenizer.load(tiny_bundle, num_threads=1)
+            )
+            await service.serve(again)
+            assert service.models.missing == {"wrong": "2"}
+
+    asyncio.run(run())
+    assert "the warm-up failed: model wrong is not served" in caplog.text
+
+
+def test_a_process_that_can_serve_nothing_of_what_was_served_is_broken(tiny_bundle, tmp_path):
+    write_misnumbered(tiny_bundle, tmp_path / "wrong")
+    tokenizer = Tokenizer.load(tmp_path / "wrong", num_threads=1)
+    model = LoadedModel(name="wrong", version="2", tokenizer=tokenizer)
+
+    async def run() -> bool:
+        service = Service(Settings(bundle=Path("unused")), models=[model], expected={"wrong": "2"})
+        await service.run_models()
+        await asyncio.to_thread(service.close)
+        return service.is_broken
+
+    assert asyncio.run(run())

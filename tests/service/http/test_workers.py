@@ -21,12 +21,6 @@ NUM_CLIENTS = 8
 ENCODED = 'kohonen_requests_total{method="POST",route="/encode",status="200"}'
 
 
-def workers_of(server) -> set[int]:
-    """The processes that the supervisor has started."""
-    pid = server.process.pid
-    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-
-
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -83,7 +77,7 @@ def test_a_worker_that_is_killed_or_hangs_costs_its_own_requests_only(
         (signal.SIGKILL, "is gone (killed by SIGKILL)"),
         (signal.SIGSTOP, "has shown no life for"),
     ):
-        before = workers_of(server)
+        before = server.workers
         assert len(before) == 2
         with load_on(server) as clients:
             wait_until(lambda clients=clients: len(clients.replies) > 10 * NUM_CLIENTS)
@@ -95,8 +89,8 @@ def test_a_worker_that_is_killed_or_hangs_costs_its_own_requests_only(
         assert len(clients.broken) <= NUM_CLIENTS
         assert not any(isinstance(error, TimeoutError) for error in clients.broken), clients.broken
         assert {reply.status for reply in clients.replies} == {200}
-        wait_until(lambda before=before: len(workers_of(server) - before) == 1 and both_work())
-        assert max(before) in workers_of(server)
+        wait_until(lambda before=before: len(server.workers - before) == 1 and both_work())
+        assert max(before) in server.workers
     # Nothing that the dead had counted is lost.
     assert counts == sorted(counts)
     server.process.send_signal(signal.SIGINT)
@@ -125,14 +119,14 @@ def test_metrics_are_the_sums_over_workers(crew, load_on, metric, wait_until):
 def test_the_supervisor_loads_no_runtime(crew):
     libraries = Path(f"/proc/{crew.process.pid}/maps").read_text()
     assert "onnxruntime" not in libraries
-    assert all("onnxruntime" in Path(f"/proc/{pid}/maps").read_text() for pid in workers_of(crew))
+    assert all("onnxruntime" in Path(f"/proc/{pid}/maps").read_text() for pid in crew.workers)
 
 
 def test_no_worker_outlives_its_supervisor(start_crew, wait_until, monkeypatch, tmp_path):
     # A supervisor that is killed leaves the files of its metrics behind.
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     server = start_crew()
-    workers = workers_of(server)
+    workers = server.workers
     server.process.kill()
     wait_until(lambda: not any(is_alive(pid) for pid in workers))
     assert server.log.count("the supervisor is gone: this worker stops") == 2
