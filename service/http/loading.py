@@ -36,7 +36,20 @@ def load_models(settings: Settings, *, versions: Mapping[str, str] | None = None
     """
     if versions is None:
         versions = {name: there[-1] for name, there in catalog_of(settings).versions().items()}
-    return [load_version(settings, name=name, version=version) for name, version in versions.items()]
+    return [_load_or_tell_others(settings, name=name, version=version) for name, version in versions.items()]
+
+
+def _load_or_tell_others(settings: Settings, *, name: str, version: str) -> LoadedModel:
+    try:
+        return load_version(settings, name=name, version=version)
+    except BundleError as error:
+        others = [other for other in catalog_of(settings).versions().get(name, []) if other != version]
+        if not others:
+            raise
+        raise type(error)(
+            f"{error}; remove or rename the folder {name}/{version}, and the highest of the other versions "
+            f"of {name} is served: {', '.join(others[-10:])}"
+        ) from None
 
 
 def load_sound_models(settings: Settings, *, versions: Mapping[str, str]) -> list[LoadedModel]:
