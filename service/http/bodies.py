@@ -15,8 +15,9 @@ from ..errors import (
     MalformedBodyError,
     MediaTypeError,
 )
+from .admission import Place
 from .media import media_type_of
-from .service import Place, Service
+from .service import Service
 
 # What a body of tokens may have: a number in JSON, indented, and whatever else, such as the head of a .npy,
 # which has at most 8 bytes a token. Without it, lists within lists cost thirty times their bytes to parse.
@@ -77,7 +78,7 @@ async def read_content(request: Request, *, max_bytes: int, service: Service, pl
             async for chunk in request.stream():
                 num_bytes += len(chunk)
                 _check_size(num_bytes, max_bytes=max_bytes)
-                service.add_bytes(place, len(chunk))
+                place.add_bytes(len(chunk))
                 chunks.append(chunk)
     except TimeoutError:
         if remaining_s < timeout_s:

@@ -47,8 +47,8 @@ def _load_or_tell_others(settings: Settings, *, name: str, version: str) -> Load
         if not others:
             raise
         raise type(error)(
-            f"{error}; remove or rename the folder {name}/{version}, and the highest of the other versions "
-            f"of {name} is served: {', '.join(others[-10:])}"
+            f"{error}; or remove or rename the folder {name}/{version}, and the highest of the other "
+            f"versions of {name} is served: {', '.join(others[-10:])}"
         ) from None
 
 

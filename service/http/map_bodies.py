@@ -18,11 +18,12 @@ from ..token_grids import (
     tokens_from_safetensors,
 )
 from . import media
+from .admission import Place
 from .bodies import BYTES_BESIDE_TOKENS, BYTES_PER_TOKEN, Body, read_body
 from .media import media_type_of
 from .metrics import Operation
 from .parameters import ModelParameters, together, url_values, validate
-from .service import Place, Service
+from .service import Service
 
 P = TypeVar("P", bound=ModelParameters)
 

@@ -3,6 +3,7 @@
 One registry an app, so that apps do not mix; or, of several workers, the sums over all of them.
 """
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
@@ -19,6 +20,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ..batching.batcher import Batcher
 from ..batching.work import Work
+from ..errors import DeviceError
+from ..runtime.gpu_memory import GpuMemory
 from .shared_metrics import ProcessMetrics, SharedFiles
 
 Operation = Literal[
@@ -148,6 +151,14 @@ class Metrics:
             registry=self._registry,
             multiprocess_mode="livemax",
         ).set(num_workers)
+        self._gpu_memory = Gauge(
+            "kohonen_gpu_memory_used_bytes",
+            "Memory of the GPU in use, that of other processes included.",
+            ["gpu"],
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
+        self._gpu: GpuMemory | None = None
         self._restarts = Counter(
             "kohonen_worker_restarts_total",
             "Processes started in the place of one that had ended.",
@@ -173,6 +184,10 @@ class Metrics:
         self._models[model].set(1)
         self._batchers[model] = batcher
         self._missing.labels(model).set(0)
+
+    def watch_gpu(self, memory: GpuMemory) -> None:
+        """Show the memory of the GPU that this process uses."""
+        self._gpu = memory
 
     def miss_model(self, model: str) -> None:
         """Show a model that should be served and is not."""
@@ -223,6 +238,12 @@ class Metrics:
         for model, batcher in self._batchers.items():
             self._queued.labels(model).set(batcher.num_queued)
         self._pending.set(self._count_pending())
+        if self._gpu is not None:
+            try:
+                used = float(self._gpu.used_bytes())
+            except DeviceError:
+                used = math.nan  # not known: the GPU is lost, of which the canary tells
+            self._gpu_memory.labels(self._gpu.bus_id).set(used)
         self._workers.labels("true").set(is_ready)
         self._workers.labels("false").set(not is_ready)
         if self._process is not None:

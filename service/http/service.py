@@ -4,15 +4,16 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, Literal, TypeVar, cast
 
 from fastapi import Depends
 from starlette.requests import Request
 
-from ..errors import NotReadyError, ParameterError, QueueFullError, StoppingError, TokenizerError
+from ..errors import DeviceError, NotReadyError, ParameterError, StoppingError, TokenizerError
+from ..runtime.gpu_memory import GpuMemory
 from ..runtime.threads import available_threads
+from .admission import Admission, Place
 from .auth import Keyring
 from .body_threads import BodyThreads
 from .loading import ModelLoads
@@ -31,16 +32,6 @@ _FEW_VALUES = 4096
 TIMEOUT_HEADER = "X-Timeout-S"
 
 T = TypeVar("T")
-
-
-class Place:
-    """A request's place among those in work; it grows with the body, which must be there by its deadline."""
-
-    __slots__ = ("deadline", "num_bytes")
-
-    def __init__(self, *, deadline: float) -> None:
-        self.deadline = deadline
-        self.num_bytes = 0
 
 
 class Service:
@@ -86,9 +77,10 @@ class Service:
         self._load_thread = BodyThreads(1, name="load")
         self.loads = ModelLoads(settings, models=self.models, thread=self._load_thread, warm_up=self.warm_up)
         self.loader: Loader = self.loads
-        self._num_pending = 0
-        self._num_pending_bytes = 0
-        self.metrics.watch_pending(lambda: self._num_pending)
+        if any(not loaded.tokenizer.backend.is_on_cpu for loaded in models):
+            self._watch_gpu()
+        self._admission = Admission(settings, queue_s=self._queue_s)
+        self.metrics.watch_pending(lambda: self.num_pending)
         self._warmth: Literal["warming up", "warm", "broken"] = "warming up"
 
     async def run(self, operation: Operation, stage: Stage, work: Callable[[], T]) -> T:
@@ -193,7 +185,7 @@ class Service:
     @property
     def num_pending(self) -> int:
         """Requests in work, bodies under way included."""
-        return self._num_pending
+        return self._admission.num_pending
 
     def stop(self) -> None:
         """Be unready from now on, and over within the time to drain."""
@@ -268,45 +260,21 @@ class Service:
             )
         return time.monotonic() + timeout_s
 
-    @contextmanager
-    def admission(self, *, deadline: float = math.inf) -> Iterator[Place]:
-        """Hold a place among the requests in work, from before the body is read until the reply is made.
+    def admission(self, *, deadline: float = math.inf) -> Place:
+        """A place among the requests in work, for a `with` around all that is done for one.
+
+        Entering it raises QueueFullError if every place is taken.
 
         Args:
             deadline: that of the request, by `time.monotonic`.
-
-        Raises:
-            QueueFullError: every place is taken.
         """
-        limit = self.settings.max_pending_requests
-        if self._num_pending >= limit:
-            raise QueueFullError(
-                f"{self._num_pending} requests are in work, the limit is {limit}; try again later",
-                retry_after_s=self._queue_s(),
-            )
-        place = Place(deadline=deadline)
-        # On the event loop only, hence without a lock.
-        self._num_pending += 1
+        return Place(self._admission, deadline=deadline)
+
+    def _watch_gpu(self) -> None:
         try:
-            yield place
-        finally:
-            self._num_pending -= 1
-            self._num_pending_bytes -= place.num_bytes
-
-    def add_bytes(self, place: Place, num_bytes: int) -> None:
-        """Count `num_bytes` more of a body in memory.
-
-        Raises:
-            QueueFullError: there is no room for them.
-        """
-        limit = self.settings.max_pending_bytes
-        if self._num_pending_bytes + num_bytes > limit:
-            raise QueueFullError(
-                f"bodies of {self._num_pending_bytes} bytes are in work, the limit is {limit}; try later",
-                retry_after_s=self._queue_s(),
-            )
-        place.num_bytes += num_bytes
-        self._num_pending_bytes += num_bytes
+            self.metrics.watch_gpu(GpuMemory())
+        except DeviceError as error:
+            logger.warning("the metrics will not show the GPU's memory: %s", error)
 
     def _queue_s(self) -> float:
         return max((model.queue_s for model in self.models), default=0.0)

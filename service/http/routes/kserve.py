@@ -25,6 +25,7 @@ from ...errors import (
     TokensError,
 )
 from .. import media
+from ..admission import Place
 from ..bodies import read_content
 from ..kserve.compression import accepted_encoding, content_encoding, decompress
 from ..kserve.docs import ModelName, object_docs, protocol_docs
@@ -41,7 +42,7 @@ from ..kserve.replies import (
 from ..openapi import BODY_ERRORS, WORK_ERRORS, binary_body, json_body, request_docs
 from ..parameters import NoParameters, Parameters, parameter_docs
 from ..replies import json_response
-from ..service import Place, Service, ServiceDep
+from ..service import Service, ServiceDep
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], dependencies=[NoParameters])
 
@@ -212,7 +213,7 @@ async def _content(request: Request, model: ProtocolModel, *, service: Service, 
         return content
     read = partial(decompress, content, encoding=encoding, max_bytes=max_bytes)
     plain = await service.run(model.operation, "decode", read)
-    service.add_bytes(place, len(plain))
+    place.add_bytes(len(plain))
     return plain
 
 

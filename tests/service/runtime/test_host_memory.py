@@ -87,5 +87,5 @@ def test_what_cuda_says_is_passed_on(runtime: Runtime) -> None:
 
 def test_a_runtime_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "cuda_version", "99.1")
-    with pytest.raises(DeviceError, match=r"^libcudart\.so\.99: .*; install \"kohonen-tokenizer\[gpu\]\""):
+    with pytest.raises(DeviceError, match=r"^libcudart\.so\.99: .*; run: .*pip install .*\[gpu\]'$"):
         load_cuda_runtime()
