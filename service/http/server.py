@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -60,6 +61,7 @@ def run(settings: Settings, *, models: list[LoadedModel]) -> None:
 def serve_until_stopped(server: "Server", *, listeners: list[socket.socket]) -> None:
     """Serve on `listeners`, and what `server` adopts, until it is stopped; then close them."""
     _spare_the_garbage_collector()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     server.run(sockets=listeners)
     logger.info("stopped")
     num_in_threads = server.service.num_in_threads
