@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 # New objects between two searches for cycles; Python's own is 700.
 _GC_THRESHOLD = 200_000
+# For how long a thread may keep the interpreter from one that waits for it; Python's own is 5 ms. A runner
+# with results, or the event loop with a request, waits as long, and a CPU with it.
+_SWITCH_INTERVAL_S = 100e-6
 # In which a request that is on its way to us arrives, on a connection that is kept alive.
 _LINGER_S = 1.0
 
