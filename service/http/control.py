@@ -37,13 +37,19 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Beat:
-    """From a worker, every second: its event loop turns, whether its models ran lately, and what it has."""
+    """From a worker, every second: its event loop turns, and whether its models ran lately."""
 
     is_alive: bool
-    num_closed: int
-    """Connections of those it got that are closed."""
     missing: list[str]
     """Names of the models that it should serve and cannot."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Closed:
+    """From a worker, soon after some connections closed: who has how many decides who gets the next."""
+
+    num_closed: int
+    """Of all that it got."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,11 +103,11 @@ class Settle:
     is_served: bool
 
 
-Message = Start | Failed | Beat | Stopping | LoadWanted | LoadEnded | Prepare | Prepared | Settle
+Message = Start | Failed | Beat | Closed | Stopping | LoadWanted | LoadEnded | Prepare | Prepared | Settle
 
 _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
-    for kind in (Start, Failed, Beat, Stopping, LoadWanted, LoadEnded, Prepare, Prepared, Settle)
+    for kind in (Start, Failed, Beat, Closed, Stopping, LoadWanted, LoadEnded, Prepare, Prepared, Settle)
 }
 
 

@@ -20,6 +20,7 @@ from .control import (
     BEAT_INTERVAL_S,
     Beat,
     Channel,
+    Closed,
     Failed,
     LoadEnded,
     LoadWanted,
@@ -44,6 +45,8 @@ from .shared_metrics import SharedFiles
 logger = logging.getLogger(__name__)
 
 _CANNOT_START = 2
+# A client that reconnects, or the next one, finds the worker with the fewest connections if this is short.
+_CLOSED_INTERVAL_S = 0.02
 
 
 def main() -> NoReturn:
@@ -108,6 +111,7 @@ class SupervisorLink:
         """Beat, and do what the supervisor says; stop `server` when the supervisor is gone."""
         self._channel = channel = await Channel.open(self._control)
         self._spawn(self._beat(server, channel))
+        self._spawn(self._tell_closed(server, channel))
         self._connections.setblocking(False)
         asyncio.get_running_loop().add_reader(self._connections, self._adopt, server)
         try:
@@ -170,12 +174,19 @@ class SupervisorLink:
                 is_alive = True
             except NotReadyError:
                 is_alive = False
-            num_closed = self._num_adopted - server.num_connections
-            missing = list(self._service.models.missing)
-            channel.send(Beat(is_alive=is_alive, num_closed=num_closed, missing=missing))
+            channel.send(Beat(is_alive=is_alive, missing=list(self._service.models.missing)))
             await asyncio.sleep(BEAT_INTERVAL_S)
         channel.send(Failed(error="the model failed its warm-up; see the log"))
         server.stop()
+
+    async def _tell_closed(self, server: Server, channel: Channel) -> None:
+        num_told = 0
+        while True:
+            await asyncio.sleep(_CLOSED_INTERVAL_S)
+            num_closed = self._num_adopted - server.num_connections
+            if num_closed != num_told:
+                channel.send(Closed(num_closed=num_closed))
+                num_told = num_closed
 
     async def _prepare(self, message: Prepare, channel: Channel) -> None:
         started = time.monotonic()

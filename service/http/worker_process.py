@@ -13,6 +13,7 @@ from .control import (
     BEAT_INTERVAL_S,
     Beat,
     Channel,
+    Closed,
     Failed,
     LoadEnded,
     LoadWanted,
@@ -159,13 +160,14 @@ class WorkerProcess:
         while (message := await channel.receive()) is not None:
             match message:
                 case Beat():
-                    self._num_closed = message.num_closed
                     self.missing = message.missing
                     if message.is_alive:
                         self.is_up = True
                         self.has_failed = False
                         self._last_life = time.monotonic()
                         self._on_life()
+                case Closed():
+                    self._num_closed = message.num_closed
                 case Stopping():
                     self._is_stopping = True
                 case Failed():

@@ -1,11 +1,15 @@
 """Several workers behind one port: what becomes of requests, metrics and processes when one dies."""
 
+import contextlib
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -96,6 +100,45 @@ def test_a_worker_that_is_killed_or_hangs_costs_its_own_requests_only(
     server.process.send_signal(signal.SIGINT)
     assert server.process.wait(timeout=30) == 0
     assert "Traceback" not in server.log
+
+
+def num_sockets(pid: int) -> int:
+    num = 0
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            num += "socket:" in str(entry.readlink())
+    return num
+
+
+def test_new_connections_go_where_others_have_just_closed(crew, wait_until):
+    address = urlsplit(crew.url)
+    before = {pid: num_sockets(pid) for pid in crew.workers}
+    connections: dict[int, list[socket.socket]] = {pid: [] for pid in before}
+
+    def taken() -> dict[int, int]:
+        return {pid: num_sockets(pid) - num for pid, num in before.items()}
+
+    def connect() -> None:
+        known = taken()
+        connection = socket.create_connection((address.hostname, address.port), timeout=30)
+        wait_until(lambda: sum(taken().values()) == sum(known.values()) + 1)
+        (taker,) = [pid for pid, num in taken().items() if num > known[pid]]
+        connections[taker].append(connection)
+
+    for _ in range(8):
+        connect()
+    assert list(taken().values()) == [4, 4]
+    emptied = min(before)
+    for connection in connections[emptied]:
+        connection.close()
+    wait_until(lambda: taken()[emptied] == 0)
+    # Much less than the interval of the signs of life.
+    time.sleep(0.1)
+    for _ in range(4):
+        connect()
+    assert list(taken().values()) == [4, 4]
+    for connection in itertools.chain.from_iterable(connections.values()):
+        connection.close()
 
 
 def test_metrics_are_the_sums_over_workers(crew, load_on, metric, wait_until):
