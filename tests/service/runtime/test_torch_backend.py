@@ -166,5 +166,5 @@ def test_without_torch_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, torch_backend.__name__)
     monkeypatch.delattr(sys.modules["kohonen_tokenizer.service.runtime"], "torch_backend")
-    with pytest.raises(DeviceError, match=rf"^backend {graph_format} needs torch, .*tokenizer\[torch\]'"):
+    with pytest.raises(DeviceError, match=rf"^backend {graph_format} needs torch, .*\[torch\]'"):
         backends.device_check(graph_format)
