@@ -4,8 +4,8 @@
 
 JPEGs of several sizes, PNGs, arrays, tokens to decode, requests that must be refused, and clients that leave
 in the middle. Every reply is compared with the first to the same request. Memory is flat if a line through
-the second half of the samples rises by less than 1% of their mean; the median of files and of threads must not be more
-in that half than it was in the first.
+the second half of the samples rises by less than 1% of their mean; the medians of files and of threads must
+not be higher in that half than they were in the first.
 """
 
 import argparse
@@ -188,7 +188,8 @@ def _judge(samples: list[Sample]) -> list[tuple[str, bool]]:
         ),
         *(
             (
-                f"no more {what} in the second half, {median(later):g}, than in the first, {median(earlier):g} (medians)",
+                f"no more {what} in the second half, {median(later):g} on the median, than in the first, "
+                f"{median(earlier):g}",
                 median(later) <= median(earlier),
             )
             for what, earlier, later in (
