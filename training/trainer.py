@@ -182,7 +182,7 @@ def run(config: RunConfig, images: ImageSplits, *, out: Path, device: torch.devi
         if start > config.steps:
             raise CheckpointError(f"{out}: has {start} steps already, and {config.steps} are asked for")
         with (
-            _stop_signals() as stopped,
+            stop_signals() as stopped,
             SummaryWriter(str(out / "tensorboard"), purge_step=start + 1) as board,
             tqdm(total=config.steps, initial=start, unit="step", dynamic_ncols=True) as bar,
         ):
@@ -229,7 +229,7 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set, instead of ending the process in the middle of a step."""
     stopped = threading.Event()
     before = {
