@@ -30,6 +30,9 @@ def as_table(evaluation: Evaluation) -> str:
         "topographic error, 4": f"{evaluation.map.topographic_error_4:.3f} (random order: "
         f"{evaluation.map.topographic_error_4_null:.3f})",
         "trustworthiness": f"{evaluation.trustworthiness:.4f}",
+        "topographic product": "none (two codes are equal)"
+        if evaluation.topographic_product is None
+        else f"{evaluation.topographic_product:+.4f} (0: one order of neighbors)",
         "PSNR by map offset": f"{by_offset} dB",
     }
     width = max(len(name) for name in rows)
