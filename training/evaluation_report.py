@@ -1,16 +1,29 @@
-"""An evaluation as text and as JSON."""
+"""An evaluation as text and as JSON, and the map as a picture."""
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict
 
+from .checkpoint import Checkpoint
 from .evaluation import Evaluation
+from .map_order import u_matrix
+from .map_picture import draw_map
 
 
 def as_json(evaluation: Evaluation) -> bytes:
     """One JSON object with the fields of ``Evaluation``."""
     return (json.dumps(asdict(evaluation), indent=2, allow_nan=False) + "\n").encode()
+
+
+def u_matrix_picture(checkpoint: Checkpoint) -> bytes:
+    """A PNG of the U-matrix of the checkpoint's map: dark where codes are like their neighbors."""
+    quantizer = checkpoint.model().quantizer
+    picture = draw_map(u_matrix(quantizer.codebook.detach(), quantizer.grid), quantizer.grid)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def as_table(evaluation: Evaluation) -> str:
