@@ -5,7 +5,7 @@ from __future__ import annotations
 from .baselines.gradient import GradientQuantizer
 from .baselines.softmax import Annealing, SoftmaxQuantizer
 from .baselines.som_vae import SomVaeQuantizer
-from .config import ModelConfig, QuantizerConfig
+from .config import ModelConfig
 from .errors import ConfigError
 from .grid import GRIDS, Grid
 from .neighborhood import (
@@ -16,6 +16,7 @@ from .neighborhood import (
     WideGaussianNeighborhood,
 )
 from .quantizer import KohonenQuantizer, VectorQuantizer
+from .quantizer_config import QuantizerConfig
 from .residual_quantizer import ResidualQuantizer
 from .revival import NeighborRevival, NoRevival, Revival
 

@@ -4,8 +4,9 @@ import pytest
 
 from kohonen_tokenizer.training.build import build_model
 from kohonen_tokenizer.training.cli import RECIPES, find_recipe
-from kohonen_tokenizer.training.config import QuantizerConfig, RunConfig
+from kohonen_tokenizer.training.config import RunConfig
 from kohonen_tokenizer.training.errors import ConfigError
+from kohonen_tokenizer.training.quantizer_config import QuantizerConfig
 
 
 def test_config_survives_json():
