@@ -67,6 +67,12 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Folder of the images that it was trained on.", file_okay=False)],
     split: Annotated[Literal["test", "validation"], typer.Option(help="Which images.")] = "test",
     json: Annotated[Path | None, typer.Option(help="File to write the figures to.", dir_okay=False)] = None,
+    u_matrix: Annotated[
+        Path | None,
+        typer.Option(
+            help="PNG file to draw the map to: the darker a code, the nearer its neighbors.", dir_okay=False
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")] = "cpu",
 ) -> None:
     """Measure a checkpoint: loss, PSNR, SSIM, codebook use, and the order of its map.
@@ -77,7 +83,7 @@ def evaluate(
     from .data import load_splits
     from .device import torch_device
     from .evaluation import evaluate as evaluate_checkpoint
-    from .evaluation_report import as_json, as_table
+    from .evaluation_report import as_json, as_table, u_matrix_picture
     from .trainer import check_data
 
     loaded = load_checkpoint(checkpoint)
@@ -88,6 +94,8 @@ def evaluate(
     typer.echo(as_table(evaluation))
     if json is not None:
         write_atomically(json, as_json(evaluation))
+    if u_matrix is not None:
+        write_atomically(u_matrix, u_matrix_picture(loaded))
 
 
 @app.command()
