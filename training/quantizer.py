@@ -10,6 +10,7 @@ sums and counts and never to the N x K assignments, and its cost does not grow w
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -86,6 +87,9 @@ class KohonenQuantizer(nn.Module):
     step: Tensor
     grid_distances: Tensor
 
+    sum_over_ranks: Callable[[Tensor], Tensor]
+    """Batch totals [K, D+1] of this process to those of all that train together: its own, by default."""
+
     def __init__(
         self,
         grid: Grid,
@@ -122,6 +126,7 @@ class KohonenQuantizer(nn.Module):
         self.decay = decay
         self.epsilon = epsilon
         self.update_unused = update_unused
+        self.sum_over_ranks = _unchanged
         codebook = torch.randn(grid.size, code_dim)
         self.register_buffer("codebook", codebook)
         self.register_buffer("ema_sums", codebook.clone())
@@ -140,6 +145,7 @@ class KohonenQuantizer(nn.Module):
         quantized = F.embedding(indices, self.codebook)
         batch_totals = assignment_sums(detached, indices, self.grid.size)
         if self.training:
+            batch_totals = self.sum_over_ranks(batch_totals)
             self._update(batch_totals)
         quantized = quantized.view(batch, height, width, dim).permute(0, 3, 1, 2)
         return Quantized(
@@ -153,7 +159,8 @@ class KohonenQuantizer(nn.Module):
     def _update(self, batch_totals: Tensor) -> None:
         """One step of Eqs. 19-21 from the batch's sums and counts [K, D+1], in place."""
         neighborhood = self.neighborhood.matrix(self.grid_distances, self.step)
-        weighted = neighborhood.T @ batch_totals
+        with torch.autocast(batch_totals.device.type, enabled=False):
+            weighted = neighborhood.T @ batch_totals
         sums, counts = weighted[:, :-1], weighted[:, -1]
         if self.update_unused:
             self.ema_sums.lerp_(sums, 1 - self.decay)
@@ -176,3 +183,7 @@ class KohonenQuantizer(nn.Module):
     def lookup(self, indices: Tensor) -> Tensor:
         """Codes of the indices [B, h, w] as latents [B, D, h, w] (Eq. 13)."""
         return F.embedding(indices, self.codebook).permute(0, 3, 1, 2)
+
+
+def _unchanged(totals: Tensor) -> Tensor:
+    return totals
