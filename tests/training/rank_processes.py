@@ -84,7 +84,8 @@ def fork_ranks(size, work) -> None:
                 traceback.print_exc()
             os._exit(status)
         children.append(child)
-    if any([os.waitpid(child, 0)[1] for child in children]):
+    statuses = [os.waitpid(child, 0)[1] for child in children]
+    if any(statuses):
         sys.exit(f"a rank of {size} failed in {work.__name__}")
 
 

@@ -62,7 +62,7 @@ def test_all_ranks_have_the_same_model_bit_for_bit(ranks_results, size):
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_ranks_train_as_one_process_does(ranks_results, config, photo_folder, size):
-    """Sums in another order differ in the last bits, a few parts in 1e7 of float32, and ten steps magnify them.
+    """Sums in another order differ in the last bits, some 1e-7 of float32, and ten steps magnify that.
 
     Local updates, or rank 0's alone, would be off from the second step on by percents.
     """
