@@ -173,7 +173,7 @@ def test_nearest_codes_are_nearest(monkeypatch):
         for x in vectors.tolist()
     ]
     assert nearest_codes(vectors, codebook).tolist() == literal
-    monkeypatch.setattr("kohonen_tokenizer.training.quantizer.SEARCH_ROWS", 7)
+    monkeypatch.setattr("kohonen_tokenizer.training.quantizer.CPU_SEARCH_ROWS", 7)
     assert nearest_codes(vectors, codebook).tolist() == literal, "in chunks"
     squared = relative_distances(vectors, codebook) + vectors.square().sum(1, keepdim=True)
     torch.testing.assert_close(squared, torch.cdist(vectors, codebook).square(), rtol=1e-4, atol=1e-4)
