@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import torch
 
 from kohonen_tokenizer.atomic_file import write_atomically
 from kohonen_tokenizer.service.runtime.threads import available_threads
@@ -18,6 +19,7 @@ from kohonen_tokenizer.service.runtime.threads import available_threads
 RESULTS = Path(__file__).parent / "results"
 
 _OURS = ("kohonen-tokenizer", "numpy", "onnxruntime-gpu", "onnxruntime", "simplejpeg", "uvicorn", "uvloop")
+_TRAINING = ("kohonen-tokenizer", "torch", "vector-quantize-pytorch")
 _PEERS = ("fastapi", "litserve", "mosec", "ray", "bentoml", "onnxruntime-gpu", "onnxruntime", "uvicorn")
 
 
@@ -31,6 +33,13 @@ def describe_machine() -> dict[str, Any]:
         "load_average": os.getloadavg(),
         "versions": _versions(_OURS, path=sys.path),
     }
+
+
+def describe_training_machine(device: torch.device) -> dict[str, Any]:
+    """The same of a benchmark of training on `device`, with the versions that it depends on."""
+    versions = _versions(_TRAINING, path=sys.path)
+    machine = describe_machine() | {"versions": versions, "torch_threads": torch.get_num_threads()}
+    return machine | ({"device": torch.cuda.get_device_name(device)} if device.type == "cuda" else {})
 
 
 def device_name() -> str:
@@ -51,11 +60,15 @@ def _versions(names: Iterable[str], *, path: list[str]) -> dict[str, str]:
     return {name: installed[name] for name in names if name in installed}
 
 
-def write_result(benchmark: str, content: object) -> Path:
-    """Write `content` as JSON to the file of `benchmark` on this device."""
-    device = re.sub(r"[^a-z0-9]+", "-", device_name().lower()).strip("-")
+def write_result(
+    benchmark: str, content: object, *, device: str | None = None, report: str | None = None
+) -> Path:
+    """Write `content` as JSON, and a report beside it; their names say `device`, or else this processor."""
+    name = re.sub(r"[^a-z0-9]+", "-", (device or device_name()).lower()).strip("-")
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{benchmark}-{device}.json"
+    path = RESULTS / f"{benchmark}-{name}.json"
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
     write_atomically(path, orjson.dumps(content, option=options))
+    if report is not None:
+        write_atomically(path.with_suffix(".md"), f"{report}\n".encode())
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,7 +14,6 @@ from .errors import ConfigError, DataError
 
 # What needs torch is imported where it is used: the help is quick, and works where torch is not installed.
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from .data import ImageSplits
@@ -51,6 +49,7 @@ def train(
     On several GPUs: torchrun --nproc-per-node 8 -m kohonen_tokenizer train ... --device cuda
     """
     from .data import load_splits
+    from .device import torch_device
     from .distributed import device_of_rank, first_rank_first, joined_ranks
     from .trainer import run
 
@@ -83,6 +82,7 @@ def evaluate(
     """
     from .checkpoint import load_checkpoint
     from .data import load_splits
+    from .device import torch_device
     from .evaluation import evaluate as evaluate_checkpoint
     from .evaluation_report import as_json, as_table
     from .trainer import check_data
@@ -114,21 +114,3 @@ def find_recipe(recipe: str) -> Path:
             f"recipe {recipe!r}: no such file; name a TOML file or one of {', '.join(included)}"
         )
     return Path(recipe)
-
-
-def torch_device(name: str) -> torch.device:
-    """The device of that name, set to true float32. Raises ConfigError if it is not usable here."""
-    import torch
-
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ConfigError(f"device {name!r}: must be cpu, cuda or cuda:N")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device {name!r}: not usable here ({reason}); use cpu") from None
-    # The recipe is fp32, and torch lets convolutions use TF32 unless told otherwise.
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
-    return device
