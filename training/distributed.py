@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from .errors import ConfigError
+from .errors import ConfigError, RanksError
 from .quantizer import KohonenQuantizer
 
 
@@ -36,9 +36,18 @@ class Ranks:
         return self.rank == 0
 
     def sum_(self, tensor: Tensor) -> Tensor:
-        """``tensor`` with the sum over all ranks in place, on every rank. A collective."""
+        """``tensor`` with the sum over all ranks in place, on every rank. A collective.
+
+        Raises RanksError where another rank has ended.
+        """
         if self.size > 1:
-            dist.all_reduce(tensor)
+            try:
+                dist.all_reduce(tensor)
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0]
+                raise RanksError(
+                    f"rank {self.rank} of {self.size} waits for one that has ended and said why ({reason})"
+                ) from None
         return tensor
 
     def mean_(self, tensor: Tensor) -> Tensor:

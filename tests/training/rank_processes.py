@@ -17,8 +17,8 @@ import torch
 
 from kohonen_tokenizer.training.config import RunConfig
 from kohonen_tokenizer.training.data import load_splits
-from kohonen_tokenizer.training.distributed import Ranks, joined_ranks
-from kohonen_tokenizer.training.errors import StoppedError
+from kohonen_tokenizer.training.distributed import Ranks, first_rank_first, joined_ranks
+from kohonen_tokenizer.training.errors import DataError, RanksError, StoppedError
 from kohonen_tokenizer.training.trainer import Trainer, run
 
 CPU = torch.device("cpu")
@@ -62,7 +62,23 @@ def main() -> None:
     def train_unbroken(ranks: Ranks) -> None:
         run(config, images, out=out / "unbroken", device=CPU, ranks=ranks)
 
-    for size, work in ((2, train), (4, train), (2, train_and_stop), (2, carry_on), (2, train_unbroken)):
+    def fail_alone(ranks: Ranks) -> None:
+        """The first rank ends with an error while the other waits for it."""
+        try:
+            with first_rank_first(ranks):
+                if ranks.is_first:
+                    raise DataError("no images")
+        except (DataError, RanksError) as error:
+            (out / f"failed-{ranks.rank}").write_text(str(error))
+
+    for size, work in (
+        (2, fail_alone),
+        (2, train),
+        (4, train),
+        (2, train_and_stop),
+        (2, carry_on),
+        (2, train_unbroken),
+    ):
         fork_ranks(size, work)
 
 

@@ -39,7 +39,7 @@ def ranks_results(config, photo_folder, out):
         command = [sys.executable, str(PROGRAM), str(out / "recipe.json"), str(photo_folder), str(out)]
         one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         done = subprocess.run(
-            command, env=os.environ | one_thread, capture_output=True, text=True, timeout=120, check=False
+            command, env=os.environ | one_thread, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, done.stderr
     return out
@@ -91,6 +91,13 @@ def test_a_signal_to_one_rank_stops_all_and_they_carry_on_together(ranks_results
     carried_on, unbroken = (load_checkpoint(ranks_results / name) for name in ("run", "unbroken"))
     assert carried_on.weights_sha256 == unbroken.weights_sha256
     assert carried_on.validations == unbroken.validations
+
+
+def test_a_rank_that_waits_for_one_that_failed_says_so_in_one_line(ranks_results):
+    assert (ranks_results / "failed-0").read_text() == "no images"
+    message = (ranks_results / "failed-1").read_text()
+    assert message.startswith("rank 1 of 2 waits for one that has ended and said why (")
+    assert "\n" not in message
 
 
 def test_a_batch_is_cut_into_equal_shares():
