@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import torch
 
 from kohonen_tokenizer.atomic_file import write_atomically
 from kohonen_tokenizer.service.runtime.threads import available_threads
@@ -19,7 +18,6 @@ from kohonen_tokenizer.service.runtime.threads import available_threads
 RESULTS = Path(__file__).parent / "results"
 
 _OURS = ("kohonen-tokenizer", "numpy", "onnxruntime-gpu", "onnxruntime", "simplejpeg", "uvicorn", "uvloop")
-_TRAINING = ("kohonen-tokenizer", "torch", "vector-quantize-pytorch")
 _PEERS = ("fastapi", "litserve", "mosec", "ray", "bentoml", "onnxruntime-gpu", "onnxruntime", "uvicorn")
 
 
@@ -31,15 +29,8 @@ def describe_machine() -> dict[str, Any]:
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "load_average": os.getloadavg(),
-        "versions": _versions(_OURS, path=sys.path),
+        "versions": versions_of(_OURS, path=sys.path),
     }
-
-
-def describe_training_machine(device: torch.device) -> dict[str, Any]:
-    """The same of a benchmark of training on `device`, with the versions that it depends on."""
-    versions = _versions(_TRAINING, path=sys.path)
-    machine = describe_machine() | {"versions": versions, "torch_threads": torch.get_num_threads()}
-    return machine | ({"device": torch.cuda.get_device_name(device)} if device.type == "cuda" else {})
 
 
 def device_name() -> str:
@@ -50,10 +41,10 @@ def device_name() -> str:
 
 def peer_versions(venv: Path) -> dict[str, str]:
     """The versions of the peers in their environment `venv`."""
-    return _versions(_PEERS, path=[str(folder) for folder in venv.glob("lib/python*/site-packages")])
+    return versions_of(_PEERS, path=[str(folder) for folder in venv.glob("lib/python*/site-packages")])
 
 
-def _versions(names: Iterable[str], *, path: list[str]) -> dict[str, str]:
+def versions_of(names: Iterable[str], *, path: list[str]) -> dict[str, str]:
     """Those of the packages `names` that are installed on `path`."""
     found = importlib.metadata.distributions(path=path)
     installed = {distribution.name.lower(): distribution.version for distribution in found}

@@ -18,7 +18,7 @@ import torch
 
 from kohonen_tokenizer.training.device import torch_device
 
-from .machine import describe_training_machine, write_result
+from .machine import write_result
 from .peak_memory import peak_memory_mib
 from .quantizer_methods import (
     CODE_DIM,
@@ -31,6 +31,7 @@ from .quantizer_methods import (
     make_steps,
 )
 from .rounds import describe_clock, median_ratio, spread, time_by_turns
+from .training_machine import describe_training_machine
 
 # Vectors, and rounds: more of them where a step is short.
 ROUNDS = {16_384: 61, 131_072: 15, 524_288: 5}

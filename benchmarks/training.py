@@ -24,8 +24,9 @@ from kohonen_tokenizer.training.device import torch_device
 from kohonen_tokenizer.training.speed import SpeedConfig
 from kohonen_tokenizer.training.trainer import Trainer
 
-from .machine import describe_training_machine, write_result
+from .machine import write_result
 from .rounds import describe_clock, median_ratio, spread, time_by_turns
+from .training_machine import describe_training_machine
 
 RECIPE = "cifar10-ksom"
 NUM_IMAGES = 2048

@@ -31,13 +31,13 @@ from .checkpoint import (
     remove_older_checkpoints,
     save_checkpoint,
 )
+from .compilation import compile_networks
 from .config import RunConfig
 from .data import ImageSplits, batch_indices, channel_statistics
 from .distributed import Ranks
 from .errors import CheckpointError, DivergedError, StoppedError
 from .image_quality import PEAK, peak_signal_to_noise
-from .model import VQVAE
-from .quantizer import KohonenQuantizer, perplexity
+from .quantizer import perplexity
 
 KEPT_CHECKPOINTS = 2
 
@@ -179,16 +179,6 @@ class Trainer:
             num_train_images=len(self.images.train),
             data_sha256=self.data_sha256,
         )
-
-
-def compile_networks(model: VQVAE) -> None:
-    """Compile all parts of ``model`` but its quantizers when they are first called; names stay as they are.
-
-    The search stays as written: its precision is not the compiler's to choose.
-    """
-    for part in model.children():
-        if not isinstance(part, KohonenQuantizer):
-            part.compile()
 
 
 def check_data(checkpoint: Checkpoint, images: ImageSplits) -> None:

@@ -14,10 +14,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kohonen_tokenizer.training.checkpoint import latest_checkpoint, load_checkpoint
+from kohonen_tokenizer.training.compilation import compile_networks
 from kohonen_tokenizer.training.config import OptimizerConfig, RunConfig
 from kohonen_tokenizer.training.data import ImageSplits, batch_indices, load_splits
 from kohonen_tokenizer.training.errors import CheckpointError, DataError, DivergedError, StoppedError
-from kohonen_tokenizer.training.trainer import Trainer, compile_networks, run
+from kohonen_tokenizer.training.trainer import Trainer, run
 
 CPU = torch.device("cpu")
 
@@ -128,7 +129,7 @@ def test_a_killed_process_carries_on_to_the_same_weights(images, small_config, p
         import torch
         from kohonen_tokenizer.training.config import RunConfig
         from kohonen_tokenizer.training.data import load_splits
-        from kohonen_tokenizer.training.trainer import Trainer, compile_networks, run
+        from kohonen_tokenizer.training.trainer import Trainer, run
 
         config = RunConfig.from_dict(json.loads(Path(sys.argv[1]).read_text()))
         step = Trainer.step
