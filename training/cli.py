@@ -45,17 +45,24 @@ def train(
     Example: kohonen-tokenizer train cifar10-ksom --data data --out runs/ksom --device cuda
 
     Stop it with Ctrl-C and call it again to carry on. TensorBoard reads OUT/tensorboard.
+
+    On several GPUs: torchrun --nproc-per-node 8 -m kohonen_tokenizer train ... --device cuda
     """
     from .data import load_splits
     from .device import torch_device
+    from .distributed import device_of_rank, first_rank_first, joined_ranks
     from .trainer import run
 
     config = RunConfig.from_toml(find_recipe(recipe)).with_changes(
         steps=steps, batch_size=batch_size, seed=seed
     )
-    chosen = torch_device(device)
-    checkpoint = run(config, load_splits(config.data, data), out=out, device=chosen)
-    typer.echo(checkpoint)
+    chosen = torch_device(device_of_rank(device))
+    with joined_ranks(chosen) as ranks:
+        with first_rank_first(ranks):
+            images = load_splits(config.data, data)
+        checkpoint = run(config, images, out=out, device=chosen, ranks=ranks)
+    if ranks.is_first:
+        typer.echo(checkpoint)
 
 
 @app.command()

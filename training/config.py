@@ -15,6 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from .errors import ConfigError
 from .quantizer_config import QuantizerConfig
+from .speed import SpeedConfig
 
 _STRICT_KEYS = ConfigDict(extra="forbid")
 
@@ -168,6 +169,9 @@ class RunConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimizer."""
 
+    speed: SpeedConfig = field(default_factory=SpeedConfig)
+    """How a step is computed."""
+
     def __post_init__(self) -> None:
         for name in (
             "steps",
@@ -228,9 +232,9 @@ class RunConfig:
     def difference(self, other: RunConfig) -> str | None:
         """The first value in which ``other`` is another run, as "key: this, not that"; None if there is none.
 
-        Runs that differ in length and intervals only are the same.
+        Runs that differ only in length, intervals and whether they are compiled are the same.
         """
-        free = ("steps", "validate_every", "checkpoint_every", "log_every")
+        free = ("steps", "validate_every", "checkpoint_every", "log_every", "speed.compile")
         for (key, this), (_, that) in zip(_flat(self.to_dict()), _flat(other.to_dict()), strict=True):
             if this != that and key not in free:
                 return f"{key}: {this}, not {that}"

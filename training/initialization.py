@@ -6,7 +6,7 @@ N: vectors in the batch (B*h*w). K: codebook size. D: code dimension.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,14 @@ def k_means_codes(vectors: Tensor, codebook_size: int, generator: torch.Generato
         sums, counts = totals[:, :-1], totals[:, -1:]
         codes = torch.where(counts > 0, sums / counts.clamp(min=1), codes)
     return codes
+
+
+CHOOSE_CODES: dict[Literal["normal", "first_batch", "k_means"], ChooseCodes | None] = {
+    "normal": None,
+    "first_batch": sample_codes,
+    "k_means": k_means_codes,
+}
+"""How each initialization chooses its codes; None leaves those drawn from N(0, 1)."""
 
 
 def laid_on_map(codes: Tensor, grid: Grid) -> Tensor:

@@ -10,8 +10,9 @@ sums and counts and never to the N x K assignments, and its cost does not grow w
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -21,18 +22,23 @@ from .grid import Grid
 from .neighborhood import Neighborhood
 from .revival import NoRevival, Revival
 
-# Rows searched at once: bounds the N x K distance matrix to 32 MiB for K = 512.
-SEARCH_ROWS = 16_384
+# Rows searched at once, so that their distances stay in the cache between the product and the search: 4 MiB
+# on a CPU and 32 MiB on a GPU, for K = 512. One buffer serves all rows, for on a CPU fresh memory costs as
+# much as the product itself.
+CPU_SEARCH_ROWS = 2_048
+GPU_SEARCH_ROWS = 16_384
 
 
-def relative_distances(vectors: Tensor, codebook: Tensor) -> Tensor:
+def relative_distances(vectors: Tensor, codebook: Tensor, *, out: Tensor | None = None) -> Tensor:
     """|w|^2 - 2 x.w for vectors [N, D] and codebook [K, D], [N, K]: squared distances less |x|^2.
 
-    The constant of each row is left out, for the order of a row's entries is all that a search needs.
+    The constant of each row is left out, for the order of a row's entries is all that a search needs. Written
+    to ``out`` if that is given.
     """
-    return torch.addmm(codebook.square().sum(1), vectors, codebook.T, alpha=-2)
+    return torch.addmm(codebook.square().sum(1), vectors, codebook.T, alpha=-2, out=out)
 
 
+@torch.no_grad()
 def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
     """Index of the nearest code of each vector (Eq. 12), int64 [N].
 
@@ -40,16 +46,23 @@ def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
     codebook bf16 and TF32 products choose another code in percents of all cases. Of TF32 the caller has to
     see to it that matrix products do not use it, which is torch's default.
     """
+    num_rows = CPU_SEARCH_ROWS if vectors.device.type == "cpu" else GPU_SEARCH_ROWS
+    buffer = vectors.new_empty(min(num_rows, len(vectors)), len(codebook))
     with torch.autocast(vectors.device.type, enabled=False):
-        chunks = [relative_distances(rows, codebook).argmin(1) for rows in torch.split(vectors, SEARCH_ROWS)]
+        chunks = [
+            relative_distances(rows, codebook, out=buffer[: len(rows)]).argmin(1)
+            for rows in torch.split(vectors, num_rows)
+        ]
     return torch.cat(chunks)
 
 
 def assignment_sums(vectors: Tensor, indices: Tensor, codebook_size: int) -> Tensor:
     """Sum and count of the members of each code, [K, D+1]: the inner sums of Eqs. 19-20, side by side."""
-    ones = vectors.new_ones(len(vectors), 1)
-    sums = vectors.new_zeros(codebook_size, vectors.shape[1] + 1)
-    return sums.index_add_(0, indices, torch.cat([vectors, ones], dim=1))
+    sums = vectors.new_zeros(codebook_size, vectors.shape[1]).index_add_(0, indices, vectors)
+    # Not bincount, whose result has a length that a GPU would have to be waited for.
+    ones = vectors.new_ones(1).expand(len(vectors))
+    counts = vectors.new_zeros(codebook_size).scatter_add_(0, indices, ones)
+    return torch.cat([sums, counts[:, None]], dim=1)
 
 
 def perplexity(counts: Tensor) -> Tensor:
@@ -78,6 +91,7 @@ class Quantized:
     """Perplexity of the code usage in this batch, []."""
 
 
+@runtime_checkable
 class VectorQuantizer(Protocol):
     """What a model, its training, its evaluation and its export ask of a quantizer, which is an nn.Module."""
 
@@ -112,6 +126,9 @@ class KohonenQuantizer(nn.Module):
     ema_counts: Tensor
     step: Tensor
     grid_distances: Tensor
+
+    sum_over_ranks: Callable[[Tensor], Tensor]
+    """Batch totals [K, D+1] of this process to those of all that train together: its own, by default."""
 
     def __init__(
         self,
@@ -151,6 +168,7 @@ class KohonenQuantizer(nn.Module):
         self.epsilon = epsilon
         self.update_unused = update_unused
         self.revival = NoRevival() if revival is None else revival
+        self.sum_over_ranks = _unchanged
         codebook = torch.randn(grid.size, code_dim)
         self.register_buffer("codebook", codebook)
         self.register_buffer("ema_sums", codebook.clone())
@@ -169,12 +187,14 @@ class KohonenQuantizer(nn.Module):
         quantized = F.embedding(indices, self.codebook)
         batch_totals = assignment_sums(detached, indices, self.grid.size)
         if self.training:
+            batch_totals = self.sum_over_ranks(batch_totals)
             self._update(batch_totals)
-        quantized = quantized.view(batch, height, width, dim).permute(0, 3, 1, 2)
+        # As rows too: the gradient of a permuted tensor costs several copies.
+        straight_through = vectors + (quantized - detached)
         return Quantized(
-            latents=latents + (quantized - latents).detach(),
+            latents=straight_through.view(batch, height, width, dim).permute(0, 3, 1, 2),
             indices=indices.view(batch, height, width),
-            commitment_loss=F.mse_loss(latents, quantized),
+            commitment_loss=F.mse_loss(vectors, quantized),
             codebook_loss=latents.new_zeros(()),
             perplexity=perplexity(batch_totals[:, -1]),
         )
@@ -183,7 +203,9 @@ class KohonenQuantizer(nn.Module):
     def _update(self, batch_totals: Tensor) -> None:
         """One step of Eqs. 19-21 from the batch's sums and counts [K, D+1], in place."""
         neighborhood = self.neighborhood.matrix(self.grid_distances, self.step)
-        weighted = neighborhood.T @ batch_totals
+        with torch.autocast(batch_totals.device.type, enabled=False):
+            # A^T totals; in this order the product needs no transposed A and takes two thirds of the time.
+            weighted = (batch_totals.T @ neighborhood).T
         sums, counts = weighted[:, :-1], weighted[:, -1]
         if self.update_unused:
             self.ema_sums.lerp_(sums, 1 - self.decay)
@@ -213,3 +235,7 @@ class KohonenQuantizer(nn.Module):
     def lookup(self, indices: Tensor) -> Tensor:
         """Codes of the indices [B, h, w] as latents [B, D, h, w] (Eq. 13)."""
         return F.embedding(indices, self.codebook).permute(0, 3, 1, 2)
+
+
+def _unchanged(totals: Tensor) -> Tensor:
+    return totals

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,19 +31,23 @@ from .checkpoint import (
     remove_older_checkpoints,
     save_checkpoint,
 )
+from .compilation import compile_networks
 from .config import RunConfig
 from .data import ImageSplits, batch_indices, channel_statistics
+from .distributed import Ranks
 from .errors import CheckpointError, DivergedError, StoppedError
 from .image_quality import PEAK, peak_signal_to_noise
-from .initialization import initialize_codebooks, k_means_codes, sample_codes
+from .initialization import CHOOSE_CODES, initialize_codebooks
 from .quantizer import perplexity
 
 KEPT_CHECKPOINTS = 2
 
+ALONE = Ranks()
+
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """Losses of one step, still on the device: reading them costs a synchronization."""
+    """Losses of one step over its whole batch, still on the device: reading them costs a synchronization."""
 
     reconstruction_loss: Tensor
     commitment_loss: Tensor
@@ -53,27 +57,34 @@ class StepResult:
 
 
 class Trainer:
-    """A run in progress."""
+    """A run in progress. Where several ``ranks`` share it, all of them call the same methods together."""
 
-    def __init__(self, config: RunConfig, images: ImageSplits, *, device: torch.device) -> None:
+    def __init__(
+        self, config: RunConfig, images: ImageSplits, *, device: torch.device, ranks: Ranks = ALONE
+    ) -> None:
         """The run at step 0."""
         self.config = config
         self.images = images
         self.device = device
+        self.ranks = ranks
         self.step_count = 0
         self.validations: tuple[Validation, ...] = ()
         self.data_sha256 = images.sha256()
         # Asked here for its error: before a folder is made or a step is done.
-        batch_indices(num_images=len(images.train), batch_size=config.batch_size, seed=config.seed, step=0)
+        ranks.share(self._batch_indices())
         model = build_model(config.model, seed=config.seed)
         model.pixel_mean, model.pixel_std = channel_statistics(images.train)
         self.model = model.to(device).to(memory_format=torch.channels_last)
+        if config.speed.compile:
+            compile_networks(self.model)
+        self._parallel_model = ranks.data_parallel(self.model)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
             lr=config.optimizer.learning_rate,
             betas=config.optimizer.betas,
             eps=config.optimizer.epsilon,
             weight_decay=config.optimizer.weight_decay,
+            fused=True,
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -93,18 +104,17 @@ class Trainer:
 
     def step(self) -> StepResult:
         """One optimizer step on the next batch (Eq. 15 with means, see ``Quantized.commitment_loss``)."""
-        indices = batch_indices(
-            num_images=len(self.images.train),
-            batch_size=self.config.batch_size,
-            seed=self.config.seed,
-            step=self.step_count,
-        )
-        images = self.model.normalize(self.images.train[indices].to(self.device))
         if self.step_count == 0:
-            self._initialize_codebooks(images)
+            self._initialize_codebooks()
+        indices = self.ranks.share(self._batch_indices())
+        images = self.model.normalize(self.images.train[indices].to(self.device))
         self.model.train()
-        result = self.model(images)
-        reconstruction_loss = F.mse_loss(result.images, images)
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.config.speed.precision == "bfloat16"
+        ):
+            result = self._parallel_model(images)
+        reconstruction = result.images.float()
+        reconstruction_loss = F.mse_loss(reconstruction, images)
         commitment_loss = result.quantized.commitment_loss
         self.optimizer.zero_grad(set_to_none=True)
         codebook_loss = result.quantized.codebook_loss
@@ -114,45 +124,58 @@ class Trainer:
         self.optimizer.step()
         self.step_count += 1
         with torch.no_grad():
-            levels = (result.images - images) * self.model.pixel_std.view(1, 3, 1, 1)
-            psnr = 10 * torch.log10(PEAK**2 / levels.square().mean())
+            levels = (reconstruction - images) * self.model.pixel_std.view(1, 3, 1, 1)
+            means = torch.stack([reconstruction_loss, commitment_loss, levels.square().mean()])
+            reconstruction_loss, commitment_loss, squared_levels = self.ranks.mean_(means)
         return StepResult(
-            reconstruction_loss=reconstruction_loss.detach(),
-            commitment_loss=commitment_loss.detach(),
-            psnr=psnr,
+            reconstruction_loss=reconstruction_loss,
+            commitment_loss=commitment_loss,
+            psnr=10 * torch.log10(PEAK**2 / squared_levels),
             perplexity=result.quantized.perplexity,
         )
 
-    def _initialize_codebooks(self, images: Tensor) -> None:
-        """Choose the first codes as the config says, from normalized images [B, C, H, W]."""
-        seed = self.config.seed
-        match self.config.model.quantizer.initialization:
-            case "normal":
-                pass
-            case "first_batch":
-                initialize_codebooks(self.model, images, choose=sample_codes, seed=seed)
-            case "k_means":
-                initialize_codebooks(self.model, images, choose=k_means_codes, seed=seed)
+    def _initialize_codebooks(self) -> None:
+        """Choose the first codes as the config says, from the whole first batch, and alike on all ranks."""
+        choose = CHOOSE_CODES[self.config.model.quantizer.initialization]
+        if choose is None:
+            return
+        images = self.model.normalize(self.images.train[self._batch_indices()].to(self.device))
+        initialize_codebooks(self.model, images, choose=choose, seed=self.config.seed)
+        for tensor in self.model.state_dict().values():
+            self.ranks.copy_first_(tensor)
+
+    def _batch_indices(self) -> Tensor:
+        """Indices of the images of the next step, those of all ranks."""
+        return batch_indices(
+            num_images=len(self.images.train),
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            step=self.step_count,
+        )
 
     @torch.inference_mode()
     def validate(self) -> Validation:
         """Look at the held-out images and remember the result."""
         self.model.eval()
         config = self.config
-        squared_error = psnr = torch.zeros((), dtype=torch.float64, device=self.device)
+        # Of squared errors and of PSNRs.
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         counts = torch.zeros(config.model.quantizer.codebook_size, dtype=torch.int64, device=self.device)
         pixels = self.images.validation
-        for batch in torch.split(pixels, config.validation_batch_size):
+        # The ranks take turns at the batches; one that gets fewer than another has nothing to wait for.
+        for batch in torch.split(pixels, config.validation_batch_size)[self.ranks.rank :: self.ranks.size]:
             original = batch.to(self.device)
             images = self.model.normalize(original)
             result = self.model(images)
-            squared_error = squared_error + F.mse_loss(result.images, images, reduction="sum").double()
-            psnr = psnr + peak_signal_to_noise(self.model.to_pixels(result.images), original).sum()
+            sums[0] += F.mse_loss(result.images, images, reduction="sum")
+            sums[1] += peak_signal_to_noise(self.model.to_pixels(result.images), original).sum()
             counts += torch.bincount(result.quantized.indices.flatten(), minlength=len(counts))
+        squared_error, psnr = self.ranks.sum_(sums).tolist()
+        self.ranks.sum_(counts)
         validation = Validation(
             step=self.step_count,
-            loss=float(squared_error) / pixels.numel(),
-            psnr=float(psnr) / len(pixels),
+            loss=squared_error / pixels.numel(),
+            psnr=psnr / len(pixels),
             perplexity=float(perplexity(counts.double())),
             codes_used=int((counts > 0).sum()),
         )
@@ -182,39 +205,59 @@ def check_data(checkpoint: Checkpoint, images: ImageSplits) -> None:
         )
 
 
-def run(config: RunConfig, images: ImageSplits, *, out: Path, device: torch.device) -> Path:
+def run(
+    config: RunConfig, images: ImageSplits, *, out: Path, device: torch.device, ranks: Ranks = ALONE
+) -> Path:
     """Train to ``config.steps``, carrying on from the latest checkpoint in ``out``; returns the last one.
+
+    Of several ranks all read ``out`` and the first one writes to it; a signal to one of them stops them all.
 
     Raises StoppedError when SIGINT or SIGTERM ended the run, after the present step and with a checkpoint;
     DivergedError when the loss is no number, with the checkpoints before it kept; CheckpointError when
     ``out`` holds another run, a longer one, or one that is going on.
     """
     checkpoints = out / "checkpoints"
-    trainer = Trainer(config, images, device=device)
-    with _locked(out):
+    trainer = Trainer(config, images, device=device, ranks=ranks)
+    with _locked(out) if ranks.is_first else nullcontext():
         if any(checkpoints.glob("step-*")):
             trainer.restore(load_checkpoint(out))
         start, start_s = trainer.step_count, time.monotonic()
+        if not ranks.agree(start):
+            raise CheckpointError(
+                f"{out}: not the same on every machine; name a folder that all of them share"
+            )
         if start > config.steps:
             raise CheckpointError(f"{out}: has {start} steps already, and {config.steps} are asked for")
         with (
             stop_signals() as stopped,
-            SummaryWriter(str(out / "tensorboard"), purge_step=start + 1) as board,
-            tqdm(total=config.steps, initial=start, unit="step", dynamic_ncols=True) as bar,
+            _board(out, start=start) if ranks.is_first else nullcontext() as board,
+            tqdm(
+                total=config.steps,
+                initial=start,
+                unit="step",
+                dynamic_ncols=True,
+                disable=not ranks.is_first,
+            ) as bar,
         ):
-            while trainer.step_count < config.steps and not stopped.is_set():
+            stopping = False
+            while trainer.step_count < config.steps and not stopping:
                 result = trainer.step()
                 step = trainer.step_count
+                stopping = ranks.any(stopped.is_set())
                 bar.update()
-                if step % config.log_every == 0:
+                if board is not None and step % config.log_every == 0:
                     speed = (step - start) / (time.monotonic() - start_s)
                     _log_step(board, bar, result, step=step, steps_per_s=speed)
                 if step % config.validate_every == 0 or step == config.steps:
-                    _log_validation(board, bar, trainer.validate())
-                if step % config.checkpoint_every == 0 or step == config.steps or stopped.is_set():
+                    validation = trainer.validate()
+                    if board is not None:
+                        _log_validation(board, bar, validation)
+                if step % config.checkpoint_every == 0 or step == config.steps or stopping:
                     _require_finite(result.reconstruction_loss, step=step, checkpoints=checkpoints)
-                    trainer.save(checkpoints)
-                    remove_older_checkpoints(checkpoints, keep=KEPT_CHECKPOINTS)
+                    if ranks.is_first:
+                        trainer.save(checkpoints)
+                        remove_older_checkpoints(checkpoints, keep=KEPT_CHECKPOINTS)
+        ranks.wait()
     if trainer.step_count < config.steps:
         raise StoppedError(
             f"stopped at step {trainer.step_count} of {config.steps}; call the same command again to carry on"
@@ -242,6 +285,10 @@ def _locked(out: Path) -> Iterator[None]:
                 f"{out}: another process trains here; wait for it, or name another folder"
             ) from None
         yield
+
+
+def _board(out: Path, *, start: int) -> SummaryWriter:
+    return SummaryWriter(str(out / "tensorboard"), purge_step=start + 1)
 
 
 @contextmanager

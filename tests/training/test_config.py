@@ -38,6 +38,8 @@ def test_config_survives_json():
         ("[data]\nimage_size = 64", "image_size 64: CIFAR-10 has 32"),
         ("[data]\nvalidation_share = 1.0", "validation_share 1.0"),
         ("[data]\nimage_size = 30", "image_size 30"),
+        ("[speed]\nprecision = 'float16'", "speed.precision"),
+        ("[speed]\ncudagraphs = true", "speed.cudagraphs"),
         ("steps = ", "not a TOML file"),
     ],
 )
@@ -59,6 +61,9 @@ def test_a_longer_run_is_the_same_run_and_another_seed_is_not():
     config = RunConfig()
     assert config.difference(config.with_changes(steps=50_000)) is None
     assert config.difference(config.with_changes(seed=1)) == "seed: 0, not 1"
+    assert config.difference(RunConfig.from_dict({"speed": {"compile": True}})) is None
+    lossy = RunConfig.from_dict({"speed": {"precision": "bfloat16"}})
+    assert config.difference(lossy) == "speed.precision: float32, not bfloat16"
     other = RunConfig.from_dict({"model": {"quantizer": {"neighborhood": "none"}}})
     assert config.difference(other) == "model.quantizer.neighborhood: hard, not none"
 
