@@ -43,7 +43,7 @@ class Patience:
     """Seconds of one request."""
     max_retries: int
     """Repetitions after failures without a Retry-After of the service. Where there is one, time decides."""
-    first_wait_s: float = 0.25
+    first_wait_s: float = 0.1
     longest_wait_s: float = 8.0
 
     def wait_s(self, error: ClientError, *, num_tries: int) -> float:

@@ -31,11 +31,13 @@ class FaultyProxy:
 
     Attributes:
         url: of the proxy.
+        target: of the service, which may change.
         requests: the head of each request that came.
         most_at_once: of requests under way.
     """
 
     url: str
+    target: str
     faults: list[Fault] = field(default_factory=list)
     requests: list[bytes] = field(default_factory=list)
     most_at_once: int = 0
@@ -55,8 +57,7 @@ class FaultyProxy:
 @contextmanager
 def faulty_proxy(url: str, *faults: Fault) -> Iterator[FaultyProxy]:
     """A proxy of the service at `url`, in a thread of its own."""
-    address = urlsplit(url)
-    proxy = FaultyProxy(url="", faults=list(faults))
+    proxy = FaultyProxy(url="", target=url, faults=list(faults))
     started = threading.Event()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
@@ -65,8 +66,9 @@ def faulty_proxy(url: str, *faults: Fault) -> Iterator[FaultyProxy]:
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             proxy.num_connections += 1
             try:
-                with suppress(OSError, asyncio.IncompleteReadError):
-                    await _pass_on(proxy, reader, writer, host=address.hostname, port=address.port)
+                # asyncio's own callback would log a task that was canceled.
+                with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                    await _pass_on(proxy, reader, writer)
             finally:
                 writer.close()
 
@@ -93,9 +95,7 @@ def faulty_proxy(url: str, *faults: Fault) -> Iterator[FaultyProxy]:
         loop.close()
 
 
-async def _pass_on(
-    proxy: FaultyProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, host: str, port: int
-) -> None:
+async def _pass_on(proxy: FaultyProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """The requests of one connection, each to a new connection of the service."""
     while True:
         head, body = await _read_message(reader)
@@ -108,7 +108,7 @@ async def _pass_on(
             if fault.drop:
                 writer.transport.abort()
                 return
-            reply = fault.answer or await _ask(head + body, host=host, port=port)
+            reply = fault.answer or await _ask(head + body, target=proxy.target)
         finally:
             proxy.num_under_way -= 1
         if fault.drop_reply:
@@ -120,8 +120,9 @@ async def _pass_on(
             return
 
 
-async def _ask(request: bytes, *, host: str, port: int) -> bytes:
-    reader, writer = await asyncio.open_connection(host, port)
+async def _ask(request: bytes, *, target: str) -> bytes:
+    address = urlsplit(target)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
     try:
         writer.write(request)
         return b"".join(await _read_message(reader))
