@@ -38,12 +38,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=8192)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=2048)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--port", type=int, default=8765)
     arguments = parser.parse_args()
     images = _crops(arguments.images)
     files = [_jpeg(image) for image in images]
+    tokenizer = Tokenizer.load(_BUNDLE)
     url = f"http://127.0.0.1:{arguments.port}"
     command = ["-m", "kohonen_tokenizer", "serve", "--bundle", str(_BUNDLE), "--port", str(arguments.port)]
     server = subprocess.Popen([sys.executable, *command, "--log-level", "warning"])
@@ -51,7 +52,7 @@ def main() -> None:
         _wait_until_ready(url)
         with Client(url, batch_size=_BATCH, concurrency=_CONCURRENCY) as client:
             ways: dict[str, Callable[[], object]] = {
-                "arrays: in process": lambda: Tokenizer.load(_BUNDLE).encode(images),
+                "arrays: in process": lambda: tokenizer.encode(images),
                 "arrays: httpx, one after the other": lambda: _loop(url, images, num_threads=1),
                 "arrays: httpx, 4 threads": lambda: _loop(url, images, num_threads=_CONCURRENCY),
                 "arrays: client": lambda: client.encode(images),
