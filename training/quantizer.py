@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from .grid import Grid
 from .neighborhood import Neighborhood
+from .revival import NoRevival, Revival
 
 # Rows searched at once: bounds the N x K distance matrix to 32 MiB for K = 512.
 SEARCH_ROWS = 16_384
@@ -64,13 +66,38 @@ class Quantized:
     """The codes chosen, [B, D, h, w]; its gradient goes straight through to the encoder's output."""
 
     indices: Tensor
-    """Index of the code at each position, int64 [B, h, w]."""
+    """Index of the code at each position, int64 [B, h, w]; of a residual quantizer [B, S, h, w]."""
 
     commitment_loss: Tensor
     """Mean over all elements of (sg(w) - e)^2, []. Eq. 15 sums over D: this is 1/D of it, as in practice."""
 
+    codebook_loss: Tensor
+    """What the codebook learns from by gradients, with its weight in it, []; 0 where it learns without."""
+
     perplexity: Tensor
     """Perplexity of the code usage in this batch, []."""
+
+
+class VectorQuantizer(Protocol):
+    """What a model, its training, its evaluation and its export ask of a quantizer, which is an nn.Module."""
+
+    @property
+    def grid(self) -> Grid:
+        """The map that the codes are laid on."""
+        ...
+
+    @property
+    def codebook(self) -> Tensor:
+        """The codes, float [K, D]."""
+        ...
+
+    def __call__(self, latents: Tensor) -> Quantized:
+        """Quantize ``latents`` [B, D, h, w] and, in training mode, learn from them."""
+        ...
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        """The latents [B, D, h, w] of ``Quantized.indices`` (Eq. 13)."""
+        ...
 
 
 class KohonenQuantizer(nn.Module):
@@ -96,13 +123,14 @@ class KohonenQuantizer(nn.Module):
         epsilon: float = 1e-5,
         initial_count: float = 1.0,
         update_unused: bool = True,
+        revival: Revival | None = None,
     ) -> None:
         """A quantizer with K = ``grid.size`` codes drawn from N(0, 1).
 
         ``decay`` is 1 - beta of Eqs. 16-21. ``initial_count`` is N(0): 1 is the paper's recommendation, 0
         the older practice; m(0) is a copy of the codebook. ``update_unused``: whether codes that the batch
         does not reach, with no members nor neighbors with members, have their averages decayed ("Update-0"
-        of Table 1).
+        of Table 1). ``revival``: what is done about codes without members, by default nothing.
         """
         super().__init__()
         if code_dim < 1:
@@ -122,6 +150,7 @@ class KohonenQuantizer(nn.Module):
         self.decay = decay
         self.epsilon = epsilon
         self.update_unused = update_unused
+        self.revival = NoRevival() if revival is None else revival
         codebook = torch.randn(grid.size, code_dim)
         self.register_buffer("codebook", codebook)
         self.register_buffer("ema_sums", codebook.clone())
@@ -146,6 +175,7 @@ class KohonenQuantizer(nn.Module):
             latents=latents + (quantized - latents).detach(),
             indices=indices.view(batch, height, width),
             commitment_loss=F.mse_loss(latents, quantized),
+            codebook_loss=latents.new_zeros(()),
             perplexity=perplexity(batch_totals[:, -1]),
         )
 
@@ -171,7 +201,14 @@ class KohonenQuantizer(nn.Module):
             # Every count that is divided by here is over 0: no smoothing is needed.
             means = self.ema_sums / self.ema_counts[:, None]
             self.codebook.copy_(torch.where(reached[:, None], means, self.codebook))
+        self.revival.after_update(self, batch_totals[:, -1])
         self.step.add_(1)
+
+    @torch.no_grad()
+    def replace_codebook(self, codes: Tensor) -> None:
+        """Start from ``codes`` [K, D]: they become the codebook, and m(0) a copy of it."""
+        self.codebook.copy_(codes)
+        self.ema_sums.copy_(codes)
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Codes of the indices [B, h, w] as latents [B, D, h, w] (Eq. 13)."""

@@ -35,6 +35,7 @@ from .config import RunConfig
 from .data import ImageSplits, batch_indices, channel_statistics
 from .errors import CheckpointError, DivergedError, StoppedError
 from .image_quality import PEAK, peak_signal_to_noise
+from .initialization import initialize_codebooks, k_means_codes, sample_codes
 from .quantizer import perplexity
 
 KEPT_CHECKPOINTS = 2
@@ -99,12 +100,16 @@ class Trainer:
             step=self.step_count,
         )
         images = self.model.normalize(self.images.train[indices].to(self.device))
+        if self.step_count == 0:
+            self._initialize_codebooks(images)
         self.model.train()
         result = self.model(images)
         reconstruction_loss = F.mse_loss(result.images, images)
         commitment_loss = result.quantized.commitment_loss
         self.optimizer.zero_grad(set_to_none=True)
-        (reconstruction_loss + self.config.optimizer.commitment_weight * commitment_loss).backward()
+        codebook_loss = result.quantized.codebook_loss
+        loss = reconstruction_loss + self.config.optimizer.commitment_weight * commitment_loss + codebook_loss
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.max_grad_norm)
         self.optimizer.step()
         self.step_count += 1
@@ -117,6 +122,17 @@ class Trainer:
             psnr=psnr,
             perplexity=result.quantized.perplexity,
         )
+
+    def _initialize_codebooks(self, images: Tensor) -> None:
+        """Choose the first codes as the config says, from normalized images [B, C, H, W]."""
+        seed = self.config.seed
+        match self.config.model.quantizer.initialization:
+            case "normal":
+                pass
+            case "first_batch":
+                initialize_codebooks(self.model, images, choose=sample_codes, seed=seed)
+            case "k_means":
+                initialize_codebooks(self.model, images, choose=k_means_codes, seed=seed)
 
     @torch.inference_mode()
     def validate(self) -> Validation:
@@ -182,7 +198,7 @@ def run(config: RunConfig, images: ImageSplits, *, out: Path, device: torch.devi
         if start > config.steps:
             raise CheckpointError(f"{out}: has {start} steps already, and {config.steps} are asked for")
         with (
-            _stop_signals() as stopped,
+            stop_signals() as stopped,
             SummaryWriter(str(out / "tensorboard"), purge_step=start + 1) as board,
             tqdm(total=config.steps, initial=start, unit="step", dynamic_ncols=True) as bar,
         ):
@@ -229,7 +245,7 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set, instead of ending the process in the middle of a step."""
     stopped = threading.Event()
     before = {

@@ -42,7 +42,11 @@ class Tokenizer:
         self.manifest = bundle.manifest
         self.level = bundle.level
         self.codebook = bundle.codebook
-        self.topology = Topology(bundle.codebook.coordinates, vectors=bundle.codebook.vectors)
+        self.topology = Topology(
+            bundle.codebook.coordinates,
+            vectors=bundle.codebook.vectors,
+            map_topology=bundle.level.map_topology,
+        )
         self.backend = backend
 
     @classmethod

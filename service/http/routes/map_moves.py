@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from ...errors import ImageCountError, NotAcceptableError, ParameterError, TokenRangeError, TokensError
 from ...runtime.backend import Tokens
-from ...runtime.map_moves import Edge
+from ...runtime.map_edges import Edge
 from ...token_grids import as_grids, one_grid
 from .. import media
 from ..bodies import check_count
@@ -50,12 +50,13 @@ class PerturbParameters(ModelParameters):
 
     offset: list[int] = Field(
         description="How far each token moves over the map: [dx, dy], or [dx] on a 1-D map; in the URL the "
-        "parameter is given once for each. Here or in a JSON body."
+        "parameter is given once for each. On a hexagonal map dy leads down and to the right. Here or in a "
+        "JSON body."
     )
     edge: Edge = Field(
         default="clamp",
         description="At the edge of the map a token stays (`clamp`), or turns round and goes on (`reflect`: "
-        "on a side of 3 the way from 0 is 1, 2, 1, 0, 1).",
+        "on a side of 3 the way from 0 is 1, 2, 1, 0, 1). A toroidal map has no edge: a move goes round it.",
     )
 
 
