@@ -22,6 +22,8 @@ class Level:
     """(h, w): the tokens of an image."""
     map_shape: tuple[int, ...]
     """(rows, columns) of the map, or (K,) for a line of codes."""
+    map_topology: str
+    """What is near what on the map: "rectangular", "toroidal" or "hexagonal"."""
     codebook_size: int
     code_dim: int
     codebook_hash: str

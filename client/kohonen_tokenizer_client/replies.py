@@ -73,7 +73,7 @@ def read_model(reply: Reply, *, name: str | None) -> Model:
 def read_codebook(reply: Reply, *, level: Level) -> Codebook:
     """The codebook of `level`: its vectors of a .npy float32 [K, D], and the places on its map.
 
-    A map's tokens are counted along its rows, from 0: token k lies at x = k % columns, y = k // columns.
+    The tokens of any map are counted along its rows: token k lies at x = k % columns, y = k // columns.
     """
     vectors = _array(reply, kinds="f", num_dimensions=2)
     sha256 = hashlib.sha256(vectors.astype("<f4", copy=False).tobytes()).hexdigest()
@@ -97,6 +97,7 @@ def _model(card: Any) -> Model:
             name=level["name"],
             latent_grid=(height, width),
             map_shape=tuple(level["map_shape"]),
+            map_topology=level["map_topology"],
             codebook_size=level["codebook_size"],
             code_dim=level["code_dim"],
             codebook_hash=level["codebook_hash"],

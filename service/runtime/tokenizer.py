@@ -18,7 +18,7 @@ from .backends import load_backend
 from .bundle import Bundle, load_bundle
 from .devices import DeviceChoice
 from .manifest import GraphFormat
-from .map_moves import Edge
+from .map_edges import Edge
 from .soft_targets import DenseTargets
 from .topology import IntegerTokens, Neighbor, Topology
 

@@ -56,7 +56,7 @@ def test_a_client_knows_of_its_model_what_the_tokenizer_knows(make_client, serve
     assert client.identity == tokenizer.identity
     assert client.image_shape == tokenizer.image_shape
     assert client.codebook.sha256 == tokenizer.codebook.sha256
-    for name in ("latent_grid", "map_shape", "codebook_size", "code_dim"):
+    for name in ("latent_grid", "map_shape", "map_topology", "codebook_size", "code_dim"):
         assert getattr(client.level, name) == getattr(tokenizer.level, name), name
     (model,) = client.models()
     assert (model.name, model.level, model.image_shape) == ("tiny-colors", client.level, (8, 8, 3))
