@@ -240,6 +240,11 @@ class ErrorDetail(_Record):
     code: str = Field(description="A stable name, to be compared by programs.")
     message: str = Field(description="One line: the value, the limit and the fix.")
     request_id: str = Field(description="As in the X-Request-Id header and in the server's log.")
+    index: int = Field(
+        default=0,
+        description="If there, the image or grid of tokens that is at fault, of several: 0 is the first.",
+        json_schema_extra=_drop_default,
+    )
 
 
 class Error(_Record):

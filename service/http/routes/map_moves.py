@@ -24,8 +24,8 @@ from ..map_replies import MOVE_REPLIES, strip_response
 from ..models import ServedModel
 from ..openapi import (
     BODY_ERRORS,
+    MODEL_ERRORS,
     NEGOTIATED,
-    WORK_ERRORS,
     Responses,
     binary_body,
     json_body,
@@ -96,7 +96,7 @@ def _replies(description: str, *, shape: str) -> Responses:
         },
         headers=NEGOTIATED,
         errors=(
-            *WORK_ERRORS,
+            *MODEL_ERRORS,
             *BODY_ERRORS,
             NotAcceptableError,
             ImageCountError,
@@ -118,7 +118,7 @@ def _replies(description: str, *, shape: str) -> Responses:
             media.SAFETENSORS, "one tensor of such integers, `tokens`; the parameters are in the URL"
         ),
     )
-    | parameter_docs(PerturbParameters, headers=("X-Timeout-S",)),
+    | parameter_docs(PerturbParameters, headers=("X-Timeout-S", "X-Expect-Codebook-Hash")),
 )
 async def perturb(request: Request, service: ServiceDep) -> Response:
     """Move each token by `offset` on the map (Figure 5 of the paper): tokens, or a picture (by `Accept`)."""
@@ -131,7 +131,7 @@ async def perturb(request: Request, service: ServiceDep) -> Response:
     response_class=Response,
     responses=_replies("The grids on the way, the two ends included.", shape="[steps, h, w]"),
     openapi_extra=request_docs(json_body(InterpolateRequest))
-    | parameter_docs(InterpolateParameters, headers=("X-Timeout-S",)),
+    | parameter_docs(InterpolateParameters, headers=("X-Timeout-S", "X-Expect-Codebook-Hash")),
 )
 async def interpolate(request: Request, service: ServiceDep) -> Response:
     """Lead each token in a straight line over the map to another: tokens, or a picture (by `Accept`)."""
@@ -151,7 +151,7 @@ async def _answer(
     with service.admission(deadline=deadline) as place:
         max_tokens = settings.max_images * service.models.max_tokens_per_image(None)
         call = await kind.read(request, max_tokens=max_tokens, service=service, place=place)
-        with service.models.use(call.parameters.model or call.model) as model:
+        with service.use_model(call.parameters.model or call.model, request=request) as model:
             tokens = await service.run(kind.operation, "infer", partial(move, call, model, settings))
             if media_type == media.PNG:
                 images = await model.decode(lambda: tokens, deadline=deadline, receive=request.receive)
