@@ -16,6 +16,7 @@ from .neighborhood import (
     WideGaussianNeighborhood,
 )
 from .quantizer import KohonenQuantizer
+from .vqvae2 import VQVAE2
 
 
 def build_neighborhood(config: QuantizerConfig) -> Neighborhood:
@@ -31,8 +32,8 @@ def build_neighborhood(config: QuantizerConfig) -> Neighborhood:
             return WideGaussianNeighborhood(shrink_step=config.shrink_step)
 
 
-def build_model(config: ModelConfig, *, seed: int) -> VQVAE:
-    """The model with weights and codebook drawn from ``seed``. Raises ConfigError where values do not fit."""
+def build_model(config: ModelConfig, *, seed: int) -> VQVAE | VQVAE2:
+    """The model, weights and codebooks drawn from ``seed``. Raises ConfigError where values do not fit."""
     trunk = {
         "hidden": config.hidden,
         "num_residual_blocks": config.num_residual_blocks,
@@ -41,16 +42,26 @@ def build_model(config: ModelConfig, *, seed: int) -> VQVAE:
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
-            quantizer = KohonenQuantizer(
-                Grid.for_codebook(config.quantizer.map_shape, config.quantizer.codebook_size),
-                code_dim=config.code_dim,
-                neighborhood=build_neighborhood(config.quantizer),
-                decay=config.quantizer.decay,
-                epsilon=config.quantizer.epsilon,
-                initial_count=config.quantizer.initial_count,
-                update_unused=config.quantizer.update_unused,
-            )
-        except ValueError as error:
-            raise ConfigError(f"model.quantizer: {error}") from None
-        return VQVAE(encoder=Encoder(**trunk), quantizer=quantizer, decoder=Decoder(**trunk))
+        match config.architecture:
+            case "vqvae":
+                quantizer = build_quantizer(config)
+                return VQVAE(encoder=Encoder(**trunk), quantizer=quantizer, decoder=Decoder(**trunk))
+            case "vqvae2":
+                top, bottom = build_quantizer(config), build_quantizer(config)
+                return VQVAE2(top_quantizer=top, bottom_quantizer=bottom, **trunk)
+
+
+def build_quantizer(config: ModelConfig) -> KohonenQuantizer:
+    """A quantizer of ``config``, its codebook drawn anew. Raises ConfigError where values do not fit."""
+    try:
+        return KohonenQuantizer(
+            Grid.for_codebook(config.quantizer.map_shape, config.quantizer.codebook_size),
+            code_dim=config.code_dim,
+            neighborhood=build_neighborhood(config.quantizer),
+            decay=config.quantizer.decay,
+            epsilon=config.quantizer.epsilon,
+            initial_count=config.quantizer.initial_count,
+            update_unused=config.quantizer.update_unused,
+        )
+    except ValueError as error:
+        raise ConfigError(f"model.quantizer: {error}") from None
