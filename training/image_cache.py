@@ -149,7 +149,13 @@ def _write(
                 chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
                 with (
                     (partial / f"{split}.npy").open("wb") as out,
-                    tqdm(total=len(files), desc=f"decode {split}", unit="image", dynamic_ncols=True) as bar,
+                    tqdm(
+                        total=len(files),
+                        desc=f"decode {split}",
+                        unit="image",
+                        leave=False,
+                        dynamic_ncols=True,
+                    ) as bar,
                 ):
                     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(out, header)

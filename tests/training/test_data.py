@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from kohonen_tokenizer.training.config import DataConfig
 from kohonen_tokenizer.training.data import batch_indices, channel_statistics, load_splits
