@@ -20,7 +20,7 @@ from .http.settings_toml import write_table
 from .npy import write_npy
 from .runtime.devices import DeviceChoice
 from .runtime.images import Resize, decode_image, encode_png, fit
-from .runtime.manifest import GraphFormat, Manifest
+from .runtime.manifest import GraphFormat, Manifest, tensor_name
 from .runtime.tokenizer import Tokenizer
 from .token_grids import TokenArray, read_token_grids
 
@@ -87,6 +87,11 @@ def encode(
     if output is not None and output.suffix.lower() != ".npy":
         raise ParameterError(f"--output {output} must end in .npy; without --output JSON goes to stdout")
     tokenizer = Tokenizer.load(bundle, device=device, backend=backend, num_threads=num_threads)
+    if output is not None and len(tokenizer.levels) > 1:
+        raise ParameterError(
+            f"--output {output} holds one array, and this model has {', '.join(tokenizer.levels)}; "
+            "leave it out, and JSON goes to stdout"
+        )
     size = tokenizer.manifest.image
     pixels = np.empty((len(images), size.height, size.width, size.channels), dtype=np.uint8)
     for index, path in enumerate(images):
@@ -94,11 +99,12 @@ def encode(
             content = sys.stdin.buffer.read() if path == Path("-") else path.read_bytes()
             image = decode_image(content, max_pixels=MAX_IMAGE_PIXELS)
             pixels[index] = fit(image, height=size.height, width=size.width, resize=resize)
-    tokens = tokenizer.encode(pixels)
+    tokens = tokenizer.split_rows(tokenizer.encode_rows(pixels))
     if output is None:
-        typer.echo(json.dumps({"tokens": tokens.tolist()} | tokenizer.identity))
+        fields = {tensor_name(level): grids.tolist() for level, grids in tokens.items()}
+        typer.echo(json.dumps(fields | tokenizer.identity))
     else:
-        write_atomically(output, write_npy(tokens))
+        write_atomically(output, write_npy(next(iter(tokens.values()))))
 
 
 @app.command()

@@ -30,11 +30,15 @@ def train(
     ],
     *,
     data: Annotated[
-        Path, typer.Option(help="Folder of the images; CIFAR-10 is downloaded into it.", file_okay=False)
+        Path, typer.Option(help="Folder of the images, or a .tar; CIFAR-10 is downloaded into it.")
     ],
     out: Annotated[
         Path, typer.Option(help="Folder of the run; a run found there is carried on.", file_okay=False)
     ],
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of decoded images; by default DATA/.kohonen-cache.", file_okay=False),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of the recipe's.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step, instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed, instead of the recipe's.")] = None,
@@ -59,7 +63,7 @@ def train(
     chosen = torch_device(device_of_rank(device))
     with joined_ranks(chosen) as ranks:
         with first_rank_first(ranks):
-            images = load_splits(config.data, data)
+            images = load_splits(config.data, data, cache=cache)
         checkpoint = run(config, images, out=out, device=chosen, ranks=ranks)
     if ranks.is_first:
         typer.echo(checkpoint)
@@ -71,7 +75,11 @@ def evaluate(
         Path, typer.Argument(help="A run's folder (its latest checkpoint) or a step-* folder.")
     ],
     *,
-    data: Annotated[Path, typer.Option(help="Folder of the images that it was trained on.", file_okay=False)],
+    data: Annotated[Path, typer.Option(help="Folder, or .tar, of the images that it was trained on.")],
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of decoded images; by default DATA/.kohonen-cache.", file_okay=False),
+    ] = None,
     split: Annotated[Literal["test", "validation"], typer.Option(help="Which images.")] = "test",
     json: Annotated[Path | None, typer.Option(help="File to write the figures to.", dir_okay=False)] = None,
     u_matrix: Annotated[
@@ -94,10 +102,16 @@ def evaluate(
     from .trainer import check_data
 
     loaded = load_checkpoint(checkpoint)
-    splits = load_splits(loaded.config.data, data)
+    splits = load_splits(loaded.config.data, data, cache=cache)
     check_data(loaded, splits)
     images = _images_of(splits, split)
-    evaluation = evaluate_checkpoint(loaded, images, split=split, device=torch_device(device))
+    evaluation = evaluate_checkpoint(
+        loaded,
+        images,
+        split=split,
+        device=torch_device(device),
+        sets=splits.validation_sets if split == "validation" else None,
+    )
     typer.echo(as_table(evaluation))
     if json is not None:
         write_atomically(json, as_json(evaluation))
@@ -156,7 +170,7 @@ def experiment(
 def _images_of(splits: ImageSplits, split: Literal["test", "validation"]) -> Tensor:
     images = splits.test if split == "test" else splits.validation
     if images is None:
-        raise DataError("the data has no test/ folder; use --split validation")
+        raise DataError("the data has no test images; use --split validation")
     return images
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from .model import VQVAE
-from .quantizer import VectorQuantizer
+from .autoencoder import QuantizedAutoencoder
 
 
-def compile_networks(model: VQVAE) -> None:
+def compile_networks(model: QuantizedAutoencoder) -> None:
     """Compile all parts of ``model`` but its quantizers when they are first called; names stay as they are.
 
     The search stays as written: its precision is not the compiler's to choose.
     """
-    for part in model.children():
-        if not isinstance(part, VectorQuantizer):
-            part.compile()
+    for part in (*model.encoder_parts, *model.decoder_parts):
+        model.get_submodule(part).compile()

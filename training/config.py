@@ -24,9 +24,12 @@ MAX_SEED = 2**32 - 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """The VQ-VAE around the quantizer; the defaults are the paper's CIFAR-10 model."""
+    """The networks around the quantizers; the defaults are the paper's CIFAR-10 model."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT_KEYS
+
+    architecture: Literal["vqvae", "vqvae2"] = "vqvae"
+    """``vqvae`` has tokens at a quarter of the image's side; ``vqvae2`` also some at an eighth."""
 
     hidden: int = 128
     """Channels of the encoder's and decoder's trunk; even."""
@@ -41,7 +44,7 @@ class ModelConfig:
     """Dimension of a code, D."""
 
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
-    """The quantizer."""
+    """The quantizer; with two levels, each has one like this and learns for itself."""
 
     def __post_init__(self) -> None:
         if self.hidden < 2 or self.hidden % 2:
@@ -60,8 +63,10 @@ class DataConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT_KEYS
 
-    source: Literal["cifar10", "folder"] = "cifar10"
-    """``cifar10`` is downloaded by torchvision; ``folder`` holds images, or train/ and test/ with images."""
+    source: Literal["cifar10", "imagenet", "faces", "folder", "tar"] = "cifar10"
+    """``cifar10`` is downloaded by torchvision; ``imagenet`` has train/ and val/ with a folder a class;
+    ``faces`` celeba_hq/ and afhq/, each with train/ and val/; ``folder`` images, or train/ and maybe val/ and
+    test/ with images; ``tar`` is the same in a .tar, or WebDataset shards named by their split."""
 
     name: str = "CIFAR-10"
     """What the model card and the bundle call this data."""
@@ -70,10 +75,17 @@ class DataConfig:
     """Licence of the data, as the bundle states it."""
 
     image_size: int = 32
-    """Height and width in pixels, a multiple of 4. Larger or smaller images are scaled and center-cropped."""
+    """Height and width in pixels, a multiple of 4, or of 8 for two levels."""
+
+    resize: Literal["crop", "squash"] = "crop"
+    """Other images are scaled to cover the square and cut to its center, or squashed as the paper's."""
+
+    normalization: Literal["train", "imagenet", "symmetric"] = "train"
+    """Mean and deviation of the channels: of the training images (the paper's CIFAR-10), of ImageNet, or
+    127.5 both, which makes -1 to 1 of the pixels (the paper's faces)."""
 
     validation_share: float = 0.2
-    """Share of the training images that is held out for validation."""
+    """Share of the training images that is held out for validation, where the source has no images for it."""
 
     split_seed: int = 0
     """Seed of the held-out choice; apart from the run's seed, so that seeds share a validation set."""
@@ -85,10 +97,8 @@ class DataConfig:
             raise ValueError(
                 f"image_size {self.image_size}: CIFAR-10 has 32; leave it out, or use a folder as the source"
             )
-        if self.source == "folder" and self.name == "CIFAR-10":
-            raise ValueError(
-                "data.name is not set: say what the images in the folder are, as the bundle will"
-            )
+        if self.source != "cifar10" and self.name == "CIFAR-10":
+            raise ValueError("data.name is not set: say what the images are, as the bundle will")
         if not 0 < self.validation_share < 1:
             raise ValueError(
                 f"validation_share {self.validation_share}: must be between 0 and 1; the recipe uses 0.2"
@@ -183,6 +193,10 @@ class RunConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be at least 1")
+        if self.model.architecture == "vqvae2" and self.data.image_size % 8:
+            raise ValueError(
+                f"data.image_size {self.data.image_size}: must be a multiple of 8 for the architecture vqvae2"
+            )
         for name, seed in (("seed", self.seed), ("data.split_seed", self.data.split_seed)):
             if not 0 <= seed <= MAX_SEED:
                 raise ValueError(f"{name} {seed}: must be 0 to {MAX_SEED}")

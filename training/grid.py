@@ -58,6 +58,11 @@ class Grid:
         """The largest offset that ``shift`` takes."""
         return min(self.shape) // 2
 
+    @property
+    def middle(self) -> int:
+        """The code in the middle of the map, or next to it."""
+        return sum(side // 2 * stride for side, stride in zip(self.shape, self._strides(), strict=True))
+
     def coordinates(self) -> Tensor:
         """Column and row of each code, int64 [K, G]: (x, y), or (x,) on a line."""
         index = torch.arange(self.size)

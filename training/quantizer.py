@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +91,6 @@ class Quantized:
     """Perplexity of the code usage in this batch, []."""
 
 
-@runtime_checkable
 class VectorQuantizer(Protocol):
     """What a model, its training, its evaluation and its export ask of a quantizer, which is an nn.Module."""
 

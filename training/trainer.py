@@ -25,6 +25,7 @@ from tqdm import tqdm
 from .build import build_model
 from .checkpoint import (
     Checkpoint,
+    LevelUsage,
     Validation,
     latest_checkpoint,
     load_checkpoint,
@@ -33,11 +34,12 @@ from .checkpoint import (
 )
 from .compilation import compile_networks
 from .config import RunConfig
-from .data import ImageSplits, batch_indices, channel_statistics
+from .data import ImageSplits, batch_indices, mean_over_sets, pixel_statistics
 from .distributed import Ranks
 from .errors import CheckpointError, DivergedError, StoppedError
 from .image_quality import PEAK, peak_signal_to_noise
 from .initialization import CHOOSE_CODES, initialize_codebooks
+from .prefetch import Prefetcher
 from .quantizer import perplexity
 
 KEPT_CHECKPOINTS = 2
@@ -51,9 +53,11 @@ class StepResult:
 
     reconstruction_loss: Tensor
     commitment_loss: Tensor
+    """The sum of the levels'."""
     psnr: Tensor
     """Of the batch as one picture, dB, before rounding to 8 bits."""
-    perplexity: Tensor
+    perplexity: dict[str, Tensor]
+    """By level."""
 
 
 class Trainer:
@@ -71,9 +75,10 @@ class Trainer:
         self.validations: tuple[Validation, ...] = ()
         self.data_sha256 = images.sha256()
         # Asked here for its error: before a folder is made or a step is done.
-        ranks.share(self._batch_indices())
+        self._indices(0)
+        self.prefetcher = Prefetcher(images.train, indices=self._indices, pin_memory=device.type == "cuda")
         model = build_model(config.model, seed=config.seed)
-        model.pixel_mean, model.pixel_std = channel_statistics(images.train)
+        model.pixel_mean, model.pixel_std = pixel_statistics(config.data.normalization, images.train)
         self.model = model.to(device).to(memory_format=torch.channels_last)
         if config.speed.compile:
             compile_networks(self.model)
@@ -106,8 +111,8 @@ class Trainer:
         """One optimizer step on the next batch (Eq. 15 with means, see ``Quantized.commitment_loss``)."""
         if self.step_count == 0:
             self._initialize_codebooks()
-        indices = self.ranks.share(self._batch_indices())
-        images = self.model.normalize(self.images.train[indices].to(self.device))
+        batch = self.prefetcher.batch(self.step_count)
+        images = self.model.normalize(batch.to(self.device, non_blocking=True))
         self.model.train()
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.config.speed.precision == "bfloat16"
@@ -115,10 +120,10 @@ class Trainer:
             result = self._parallel_model(images)
         reconstruction = result.images.float()
         reconstruction_loss = F.mse_loss(reconstruction, images)
-        commitment_loss = result.quantized.commitment_loss
+        commitment_loss = result.commitment_loss
+        weight = self.config.optimizer.commitment_weight
+        loss = reconstruction_loss + weight * commitment_loss + result.codebook_loss
         self.optimizer.zero_grad(set_to_none=True)
-        codebook_loss = result.quantized.codebook_loss
-        loss = reconstruction_loss + self.config.optimizer.commitment_weight * commitment_loss + codebook_loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.max_grad_norm)
         self.optimizer.step()
@@ -131,7 +136,7 @@ class Trainer:
             reconstruction_loss=reconstruction_loss,
             commitment_loss=commitment_loss,
             psnr=10 * torch.log10(PEAK**2 / squared_levels),
-            perplexity=result.quantized.perplexity,
+            perplexity={level: quantized.perplexity for level, quantized in result.quantized.items()},
         )
 
     def _initialize_codebooks(self) -> None:
@@ -139,13 +144,17 @@ class Trainer:
         choose = CHOOSE_CODES[self.config.model.quantizer.initialization]
         if choose is None:
             return
-        images = self.model.normalize(self.images.train[self._batch_indices()].to(self.device))
+        images = self.model.normalize(self.images.train[self._batch_indices(0)].to(self.device))
         initialize_codebooks(self.model, images, choose=choose, seed=self.config.seed)
         for tensor in self.model.state_dict().values():
             self.ranks.copy_first_(tensor)
 
-    def _batch_indices(self) -> Tensor:
-        """Indices of the images of the next step, those of all ranks."""
+    def _indices(self, step: int) -> Tensor:
+        """Indices of this rank's training images of a step."""
+        return self.ranks.share(self._batch_indices(step))
+
+    def _batch_indices(self, step: int) -> Tensor:
+        """Indices of the images of a step, those of all ranks."""
         return batch_indices(
             num_images=len(self.images.train),
             batch_size=self.config.batch_size,
@@ -155,29 +164,46 @@ class Trainer:
 
     @torch.inference_mode()
     def validate(self) -> Validation:
-        """Look at the held-out images and remember the result."""
+        """Look at the held-out images and remember the result.
+
+        Loss and PSNR are means over images, or where the source has several validation sets, the unweighted
+        mean of theirs.
+        """
         self.model.eval()
-        config = self.config
-        # Of squared errors and of PSNRs.
-        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        counts = torch.zeros(config.model.quantizer.codebook_size, dtype=torch.int64, device=self.device)
-        pixels = self.images.validation
+        counts = {
+            level: torch.zeros(quantizer.grid.size, dtype=torch.int64, device=self.device)
+            for level, quantizer in self.model.quantizers.items()
+        }
+        pixels, size = self.images.validation, self.config.validation_batch_size
+        # Squared error and PSNR of each image.
+        scores = torch.zeros(2, len(pixels), dtype=torch.float64)
         # The ranks take turns at the batches; one that gets fewer than another has nothing to wait for.
-        for batch in torch.split(pixels, config.validation_batch_size)[self.ranks.rank :: self.ranks.size]:
-            original = batch.to(self.device)
+        for start in range(0, len(pixels), size)[self.ranks.rank :: self.ranks.size]:
+            original = pixels[start : start + size].to(self.device)
             images = self.model.normalize(original)
             result = self.model(images)
-            sums[0] += F.mse_loss(result.images, images, reduction="sum")
-            sums[1] += peak_signal_to_noise(self.model.to_pixels(result.images), original).sum()
-            counts += torch.bincount(result.quantized.indices.flatten(), minlength=len(counts))
-        squared_error, psnr = self.ranks.sum_(sums).tolist()
-        self.ranks.sum_(counts)
+            scores[0, start : start + size] = (
+                (result.images - images).square().flatten(1).double().mean(1).cpu()
+            )
+            scores[1, start : start + size] = peak_signal_to_noise(
+                self.model.to_pixels(result.images), original
+            ).cpu()
+            for level, quantized in result.quantized.items():
+                counts[level] += torch.bincount(quantized.indices.flatten(), minlength=len(counts[level]))
+        for sums in (scores, *counts.values()):
+            self.ranks.sum_(sums)
+        losses, psnrs = scores
+        sets = self.images.validation_sets
         validation = Validation(
             step=self.step_count,
-            loss=squared_error / pixels.numel(),
-            psnr=psnr / len(pixels),
-            perplexity=float(perplexity(counts.double())),
-            codes_used=int((counts > 0).sum()),
+            loss=mean_over_sets(losses, sets),
+            psnr=mean_over_sets(psnrs, sets),
+            levels={
+                level: LevelUsage(
+                    perplexity=float(perplexity(used.double())), codes_used=int((used > 0).sum())
+                )
+                for level, used in counts.items()
+            },
         )
         self.validations = (*self.validations, validation)
         return validation
@@ -246,8 +272,15 @@ def run(
                 stopping = ranks.any(stopped.is_set())
                 bar.update()
                 if board is not None and step % config.log_every == 0:
-                    speed = (step - start) / (time.monotonic() - start_s)
-                    _log_step(board, bar, result, step=step, steps_per_s=speed)
+                    elapsed_s = time.monotonic() - start_s
+                    _log_step(
+                        board,
+                        bar,
+                        result,
+                        step=step,
+                        steps_per_s=(step - start) / elapsed_s,
+                        loader_share=trainer.prefetcher.waited_s / elapsed_s,
+                    )
                 if step % config.validate_every == 0 or step == config.steps:
                     validation = trainer.validate()
                     if board is not None:
@@ -306,25 +339,43 @@ def stop_signals() -> Iterator[threading.Event]:
 
 
 def _log_step(
-    board: SummaryWriter, bar: tqdm[None], result: StepResult, *, step: int, steps_per_s: float
+    board: SummaryWriter,
+    bar: tqdm[None],
+    result: StepResult,
+    *,
+    step: int,
+    steps_per_s: float,
+    loader_share: float,
 ) -> None:
-    loss, commitment = float(result.reconstruction_loss), float(result.commitment_loss)
-    psnr, usage = float(result.psnr), float(result.perplexity)
+    loss, psnr = float(result.reconstruction_loss), float(result.psnr)
     board.add_scalar("train/reconstruction_loss", loss, step)
-    board.add_scalar("train/commitment_loss", commitment, step)
+    board.add_scalar("train/commitment_loss", float(result.commitment_loss), step)
     board.add_scalar("train/psnr", psnr, step)
-    board.add_scalar("train/perplexity", usage, step)
+    for level, usage in result.perplexity.items():
+        board.add_scalar(f"train/perplexity/{level}", float(usage), step)
     board.add_scalar("train/steps_per_s", steps_per_s, step)
-    bar.set_postfix(loss=f"{loss:.4f}", PSNR=f"{psnr:.1f} dB", perplexity=f"{usage:.0f}", refresh=False)
+    board.add_scalar("train/loader_share", loader_share, step)
+    bar.set_postfix(
+        loss=f"{loss:.4f}",
+        PSNR=f"{psnr:.1f} dB",
+        perplexity="/".join(f"{float(usage):.0f}" for usage in result.perplexity.values()),
+        loader=f"{loader_share:.0%}",
+        refresh=False,
+    )
 
 
 def _log_validation(board: SummaryWriter, bar: tqdm[None], validation: Validation) -> None:
     board.add_scalar("validation/reconstruction_loss", validation.loss, validation.step)
     board.add_scalar("validation/psnr", validation.psnr, validation.step)
-    board.add_scalar("validation/perplexity", validation.perplexity, validation.step)
-    board.add_scalar("validation/codes_used", validation.codes_used, validation.step)
+    for level, usage in validation.levels.items():
+        board.add_scalar(f"validation/perplexity/{level}", usage.perplexity, validation.step)
+        board.add_scalar(f"validation/codes_used/{level}", usage.codes_used, validation.step)
+    levels = "; ".join(
+        f"{level}: perplexity {usage.perplexity:.0f}, codes used {usage.codes_used}"
+        for level, usage in validation.levels.items()
+    )
     bar.write(
         f"step {validation.step}: validation loss {validation.loss:.5f}, PSNR {validation.psnr:.2f} dB, "
-        f"perplexity {validation.perplexity:.0f}, codes used {validation.codes_used}",
+        f"{levels}",
         file=sys.stderr,
     )

@@ -44,6 +44,11 @@ def codebook_sha256(vectors: npt.NDArray[np.float32]) -> str:
     return sha256_hex(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
 
 
+def tensor_name(level: str) -> str:
+    """Name of a graph's tensor with the tokens of `level`, and of the field that holds them elsewhere."""
+    return level if level == "tokens" else f"tokens_{level}"
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -59,7 +64,8 @@ class ImageSpec(_Record):
 class Level(_Record):
     """One grid of tokens of an image and the codebook behind it."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    """"tokens" where it is the only one; see `tensor_name`."""
     latent_grid: tuple[PositiveInt, PositiveInt]
     """(h, w): tokens an image has, top to bottom and left to right."""
     map_shape: MapShape
@@ -163,6 +169,9 @@ class Manifest(_Record):
 
     @model_validator(mode="after")
     def _check_files(self) -> Self:
+        names = [level.name for level in self.levels]
+        if len(set(names)) < len(names):
+            raise ValueError(f"levels has two of the same name: {', '.join(names)}")
         if MANIFEST_FILE in self.files:
             raise ValueError(f"files lists {MANIFEST_FILE}, which cannot hold its own hash")
         named = self.graphs.file_names() + [level.codebook_file for level in self.levels]

@@ -61,7 +61,7 @@ def test_train_then_evaluate(recipe, photo_folder, tmp_path):
     figures = json.loads((tmp_path / "test.json").read_text())
     assert f"{figures['psnr']:.2f} dB" in judged.stdout
     assert figures["num_images"] == 40
-    assert f"{figures['topographic_product']:+.4f}" in judged.stdout
+    assert f"{figures['levels']['tokens']['topographic_product']:+.4f}" in judged.stdout
     with Image.open(tmp_path / "map.png") as picture:
         assert picture.size == (24 * 8, 24 * 4)
         assert picture.getextrema() == (0, 255)

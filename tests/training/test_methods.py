@@ -55,9 +55,10 @@ def test_it_trains_and_is_the_same_after_a_checkpoint(images, small_config, tmp_
 
     evaluation = evaluate(load_checkpoint(tmp_path), images.validation, split="validation", device=CPU)
     assert evaluation.loss == pytest.approx(validation.loss, rel=1e-4)
-    assert 0 < evaluation.map.topographic_error_8 <= 1
-    assert evaluation.topographic_product is not None
-    assert math.isfinite(evaluation.topographic_product)
+    level = evaluation.levels["tokens"]
+    assert 0 < level.map.topographic_error_8 <= 1
+    assert level.topographic_product is not None
+    assert math.isfinite(level.topographic_product)
 
 
 @pytest.mark.parametrize("initialization", ["first_batch", "k_means"])

@@ -47,7 +47,7 @@ def test_a_step_is_the_recipes_written_out(images, small_config):
     pixels = reference.normalize(images.train[chosen])
     output = reference(pixels)
     reconstruction = (output.images - pixels).square().mean()
-    commitment = output.quantized.commitment_loss
+    commitment = output.quantized["tokens"].commitment_loss
     (reconstruction + 0.25 * commitment).backward()
     norm = math.sqrt(
         sum(parameter.grad.double().square().sum().item() for parameter in reference.parameters())
@@ -64,7 +64,9 @@ def test_a_step_is_the_recipes_written_out(images, small_config):
 
     assert result.reconstruction_loss.item() == pytest.approx(reconstruction.item(), rel=1e-5)
     assert result.commitment_loss.item() == pytest.approx(commitment.item(), rel=1e-5)
-    assert result.perplexity.item() == pytest.approx(output.quantized.perplexity.item(), rel=1e-4)
+    assert result.perplexity["tokens"].item() == pytest.approx(
+        output.quantized["tokens"].perplexity.item(), rel=1e-4
+    )
     levels = (output.images - pixels).detach() * reference.pixel_std.view(1, 3, 1, 1)
     assert result.psnr.item() == pytest.approx(
         10 * math.log10(255**2 / levels.square().mean().item()), rel=1e-4
@@ -200,7 +202,7 @@ def test_validation_is_the_mean_squared_error_of_normalized_images(images, small
         result = model(normalized)
     expected = (result.images.double() - normalized.double()).square().mean().item()
     assert validation.loss == pytest.approx(expected, rel=1e-6)
-    assert validation.codes_used == len(result.quantized.indices.unique())
+    assert validation.levels["tokens"].codes_used == len(result.quantized["tokens"].indices.unique())
     errors = (
         (model.to_pixels(result.images).double() - images.validation.double()).square().flatten(1).mean(1)
     )

@@ -45,26 +45,33 @@ def perplexity_curves(table: Table, checkpoints: Checkpoints) -> Figure:
 
     Figure 6 shows that of single batches, which depends on their size.
     """
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for row in table.rows:
-        validations = [one.validations for one in checkpoints[row.condition.name]]
-        values = np.array([[v.perplexity for v in of_one] for of_one in validations])
-        steps = [v.step for v in validations[0]]
-        (line,) = axes.plot(steps, values.mean(axis=0), label=f"{row.labels[0]}, {len(values)} seeds")
-        axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.2)
-    axes.set(xlabel="step", ylabel="perplexity (validation set)", title=table.title, ylim=(0, None))
-    axes.legend()
+    levels = list(checkpoints[table.rows[0].condition.name][0].validations[0].levels)
+    figure = Figure(figsize=(6 * len(levels), 4), layout="constrained")
+    for axes, level in zip(figure.subplots(1, len(levels), squeeze=False).flat, levels, strict=True):
+        for row in table.rows:
+            validations = [one.validations for one in checkpoints[row.condition.name]]
+            values = np.array([[v.levels[level].perplexity for v in of_one] for of_one in validations])
+            steps = [v.step for v in validations[0]]
+            (line,) = axes.plot(steps, values.mean(axis=0), label=f"{row.labels[0]}, {len(values)} seeds")
+            least, most = values.min(axis=0), values.max(axis=0)
+            axes.fill_between(steps, least, most, color=line.get_color(), alpha=0.2)
+        axes.set(xlabel="step", ylabel="perplexity (validation set)", title=level, ylim=(0, None))
+        axes.legend()
+    figure.suptitle(table.title)
     return figure
 
 
 def codebooks(table: Table, checkpoints: Checkpoints) -> Figure:
-    """Every code of the first seed's models at its place on the map (Figure 4)."""
-    figure = Figure(figsize=(10, 5.6 * len(table.rows) / 2), layout="constrained")
-    for axes, row in zip(figure.subplots(len(table.rows), 1, squeeze=False).flat, table.rows, strict=True):
+    """Every code of the first seed's models at its place on the map (Figure 4), of each level (Figure 7)."""
+    levels = list(checkpoints[table.rows[0].condition.name][0].validations[0].levels)
+    figure = Figure(figsize=(10 * len(levels), 5.6 * len(table.rows) / 2), layout="constrained")
+    all_axes = figure.subplots(len(table.rows), len(levels), squeeze=False)
+    for of_row, row in zip(all_axes, table.rows, strict=True):
         checkpoint = checkpoints[row.condition.name][0]
-        picture = codebook_picture(checkpoint.model(), image_size=checkpoint.config.data.image_size)
-        _show(axes, picture, title=row.labels[0])
+        model = checkpoint.model()
+        for axes, level in zip(of_row, levels, strict=True):
+            picture = codebook_picture(model, level=level, image_size=checkpoint.config.data.image_size)
+            _show(axes, picture, title=f"{row.labels[0]}, {level}")
     return figure
 
 
@@ -77,9 +84,12 @@ def moved_images(table: Table, checkpoints: Checkpoints, *, pixels: Tensor) -> F
     for axes, row in zip(figure.subplots(1, len(table.rows), squeeze=False).flat, table.rows, strict=True):
         model = checkpoints[row.condition.name][0].model()
         is_map = row.condition.quantizer["neighborhood"] != "none"
-        grid = model.quantizer.grid if is_map else Grid((model.quantizer.grid.size,))
-        offsets = range(min(MAX_OFFSET, min(grid.shape) // 2) + 1)
-        picture = moved_picture(model, pixels[:SHOWN_IMAGES], offsets=offsets, grid=grid)
+        grids = {
+            level: quantizer.grid if is_map else Grid((quantizer.grid.size,))
+            for level, quantizer in model.quantizers.items()
+        }
+        offsets = range(min(MAX_OFFSET, *(grid.max_offset for grid in grids.values())) + 1)
+        picture = moved_picture(model, pixels[:SHOWN_IMAGES], offsets=offsets, grids=grids)
         _show(axes, picture, title=f"{row.labels[0]}: original, then offset {', '.join(map(str, offsets))}")
     return figure
 

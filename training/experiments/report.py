@@ -23,7 +23,7 @@ def as_csv(table: Table, results: Results) -> str:
     writer.writerow([*table.columns, *(column.name for column in fields(RunResult))])
     for row in table.rows:
         for result in results[row.condition.name]:
-            writer.writerow([*row.labels, *asdict(result).values()])
+            writer.writerow([*row.labels, *map(_csv_cell, asdict(result).values())])
     return file.getvalue()
 
 
@@ -83,8 +83,16 @@ def _cells(table: Table, row: Row, results: Results, *, scale: float, dataset: D
     return [
         *cells,
         _plus_minus(spread([run.psnr for run in runs])),
-        _plus_minus(spread([run.codes_used for run in runs]), digits=0),
+        " / ".join(
+            _plus_minus(spread(used), digits=0)
+            for used in zip(*(run.codes_used for run in runs), strict=True)
+        ),
     ]
+
+
+def _csv_cell(value: object) -> object:
+    """Values of several levels are divided by semicolons."""
+    return ";".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _plus_minus(value: Spread, *, digits: int = 1) -> str:

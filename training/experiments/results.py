@@ -28,10 +28,10 @@ class RunResult:
     """The same for 1.2 times."""
     psnr: float
     """Of the best validation, dB."""
-    perplexity: float
-    """Of the best validation, over the whole set."""
-    codes_used: int
-    """Of the best validation."""
+    perplexity: tuple[float, ...]
+    """Of the best validation, over the whole set, by level in the order in which they are encoded."""
+    codes_used: tuple[int, ...]
+    """Of the best validation, by level."""
 
 
 def run_result(validations: Sequence[Validation], *, seed: int) -> RunResult:
@@ -46,8 +46,8 @@ def run_result(validations: Sequence[Validation], *, seed: int) -> RunResult:
         steps_10=steps_to(validations, loss=1.1 * best.loss),
         steps_20=steps_to(validations, loss=1.2 * best.loss),
         psnr=best.psnr,
-        perplexity=best.perplexity,
-        codes_used=best.codes_used,
+        perplexity=tuple(level.perplexity for level in best.levels.values()),
+        codes_used=tuple(level.codes_used for level in best.levels.values()),
     )
 
 

@@ -4,13 +4,23 @@ import math
 
 import pytest
 
-from kohonen_tokenizer.training.checkpoint import Validation
+from kohonen_tokenizer.training.checkpoint import LevelUsage, Validation
 from kohonen_tokenizer.training.experiments.results import run_result, spread
+
+LEVELS = {"top": 0, "bottom": 100}
 
 
 def validations(*losses: float) -> list[Validation]:
     return [
-        Validation(step=10 * (number + 1), loss=loss, psnr=20 + number, perplexity=number, codes_used=number)
+        Validation(
+            step=10 * (number + 1),
+            loss=loss,
+            psnr=20 + number,
+            levels={
+                level: LevelUsage(perplexity=number, codes_used=number + more)
+                for level, more in LEVELS.items()
+            },
+        )
         for number, loss in enumerate(losses)
     ]
 
@@ -18,6 +28,7 @@ def validations(*losses: float) -> list[Validation]:
 def test_the_loss_is_the_least_of_all_and_steps_count_to_the_first_within_reach() -> None:
     result = run_result(validations(9.0, 2.4, 2.2, 2.0, 2.5), seed=7)
     assert (result.loss, result.best_step, result.psnr, result.seed) == (2.0, 40, 23, 7)
+    assert (result.perplexity, result.codes_used) == ((3, 3), (3, 103))
     assert result.steps_20 == 20  # 2.4 is 1.2 times 2.0
     assert result.steps_10 == 30  # 2.2 is 1.1 times 2.0, and it need not stay there
 
