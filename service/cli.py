@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -18,11 +18,12 @@ from .errors import InputError, ParameterError, TokensError
 from .http.auth import KeyScope, make_key
 from .http.settings_toml import write_table
 from .npy import write_npy
+from .runtime.backend import Tokens
 from .runtime.devices import DeviceChoice
 from .runtime.images import Resize, decode_image, encode_png, fit
 from .runtime.manifest import GraphFormat, Manifest, tensor_name
 from .runtime.tokenizer import Tokenizer
-from .token_grids import TokenArray, read_token_grids
+from .token_grids import LevelGrids, TokenGrids, read_level_grids, read_token_grids
 
 app = typer.Typer(help="Use a bundle on files.", no_args_is_help=True)
 
@@ -131,10 +132,10 @@ def decode(
         raise ParameterError(f"--output {output} ends in {output.suffix}; give a .png file or a folder")
     tokenizer = Tokenizer.load(bundle, device=device, backend=backend, num_threads=num_threads)
     with _naming(tokens):
-        grids = _read_grids(tokens, identity=tokenizer.identity)
-        if to_one_file and len(grids) > 1:
-            raise TokensError(f"the file holds {len(grids)} grids, and {output} one image; give a folder")
-        images = tokenizer.decode(grids)
+        rows = _read_tokens(tokens, tokenizer=tokenizer)
+        if to_one_file and len(rows) > 1:
+            raise TokensError(f"the file holds {len(rows)} grids, and {output} one image; give a folder")
+        images = tokenizer.decode_rows(rows)
     if to_one_file:
         write_atomically(output, encode_png(images[0]))
         return
@@ -179,19 +180,26 @@ def inspect(
         typer.echo("\n".join(_summary(manifest)))
 
 
-def _read_grids(path: Path, *, identity: Mapping[str, str]) -> TokenArray:
-    """The token grids [B, h, w] in a file, at least one."""
-    match path.suffix.lower():
-        case ".npy":
-            grids = read_token_grids(path.read_bytes(), kind="npy")
-        case ".json":
-            grids = read_token_grids(path.read_bytes(), kind="json")
-        case suffix:
-            raise TokensError(f"the file ends in {suffix!r}; give a .npy or .json file")
-    if not len(grids.tokens):
+def _read_tokens(path: Path, *, tokenizer: Tokenizer) -> Tokens:
+    """The tokens in a file, as the decoder of `tokenizer` takes them, of at least one image."""
+    kind = path.suffix.lower()
+    if kind not in (".npy", ".json"):
+        raise TokensError(f"the file ends in {path.suffix!r}; give a .npy or .json file")
+    content = path.read_bytes()
+    grids: TokenGrids | LevelGrids
+    if len(tokenizer.levels) == 1:
+        grids = read_token_grids(content, kind="npy" if kind == ".npy" else "json")
+    elif kind == ".json":
+        grids = read_level_grids(content, levels=list(tokenizer.levels))
+    else:
+        raise TokensError(
+            f"a .npy holds one array, and this model has {', '.join(tokenizer.levels)}; give a .json file"
+        )
+    grids.check_claims(tokenizer.identity)
+    tokens = tokenizer.check_tokens(grids.tokens)
+    if not len(tokens):
         raise TokensError("the file holds no token grids; give at least one")
-    grids.check_claims(identity)
-    return grids.tokens
+    return tokens
 
 
 @contextmanager
