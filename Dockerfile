@@ -51,11 +51,13 @@ WORKDIR /tmp
 # The command itself is process 1: it gets the signal, drains, and exits with 0.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["kohonen-tokenizer"]
+ARG BASE
 ARG VERSION=""
 ARG REVISION=""
 LABEL org.opencontainers.image.title="Kohonen tokenizer" \
       org.opencontainers.image.description="Images to grids of integer tokens whose order means something, and back" \
       org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.base.name="${BASE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 

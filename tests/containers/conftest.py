@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from kohonen_tokenizer import __version__
+
 from .stack import BUILD, COMPOSE, PROJECT, Stack, run, wait_until
 
 IMAGE = "kohonen-tokenizer-test"
@@ -23,7 +25,7 @@ def _free_port() -> int:
 def image() -> str:
     """The CPU image, built from this tree."""
     tag = f"{IMAGE}:cpu"
-    run(*BUILD, "--target", "cpu", "--tag", tag, "--build-arg", "VERSION=0.0.test", ".")
+    run(*BUILD, "--target", "cpu", "--tag", tag, "--build-arg", f"VERSION={__version__}", ".")
     return tag
 
 
