@@ -11,7 +11,7 @@ import pytest
 
 from kohonen_tokenizer import __version__
 
-from .stack import BUILD, COMPOSE, PROJECT, Stack, run, wait_until
+from .stack import BUILD, PROJECT, Stack, run, wait_until
 
 IMAGE = "kohonen-tokenizer-test"
 
@@ -46,13 +46,12 @@ def stack(image: str) -> Iterator[Stack]:
         stand_ins = f"{IMAGE}-stand-ins"
         run(*BUILD, "--tag", stand_ins, "--file", "tests/containers/stand-ins.Dockerfile", "tests/containers")
         environment |= {"BALANCER_IMAGE": stand_ins, "PROMETHEUS_IMAGE": stand_ins}
-    compose = [*COMPOSE, "--profile", "monitoring"]
-    started = Stack(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{prometheus_port}")
-    services = ["tokenizer", "balancer", "prometheus"]
+    started = Stack(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{prometheus_port}", environment)
+    # What a run that was killed has left is of another image.
+    started.down()
     try:
-        up = ["up", "--detach", "--no-build", "--scale", "tokenizer=2", *services]
-        run(*compose, *up, environment=environment)
+        started.up("--scale", "tokenizer=2", "tokenizer", "balancer", "prometheus")
         wait_until(lambda: all(started.is_ready(replica) for replica in started.replicas))
         yield started
     finally:
-        run(*compose, "down", "--volumes", environment=environment)
+        started.down()

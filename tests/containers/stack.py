@@ -46,13 +46,23 @@ class Stack:
 
     url: str
     prometheus_url: str
+    environment: dict[str, str]
+
+    def up(self, *arguments: str) -> None:
+        """Bring up what the compose file says, of the image that is built already."""
+        command = ["--profile", "monitoring", "up", "--detach", "--no-build"]
+        run(*COMPOSE, *command, *arguments, environment=self.environment)
+
+    def down(self) -> None:
+        """Remove all of it. Some engines forget replicas that were scaled up."""
+        if left := containers():
+            run(*ENGINE, "rm", "--force", *left)
+        run(*COMPOSE, "--profile", "monitoring", "down", "--volumes", environment=self.environment)
 
     @property
     def replicas(self) -> list[str]:
         """The containers of the service, whether they run or not."""
-        labels = (f"project={PROJECT}", "service=tokenizer")
-        filters = [word for label in labels for word in ("--filter", f"label=com.docker.compose.{label}")]
-        return run(*ENGINE, "ps", "--all", "--quiet", *filters).split()
+        return containers("service=tokenizer")
 
     def is_ready(self, replica: str) -> bool:
         """Whether the replica's own health check succeeds."""
@@ -65,6 +75,13 @@ class Stack:
         assert reply.status_code == 200, reply.text
         result: list[dict[str, Any]] = reply.json()["data"]["result"]
         return result
+
+
+def containers(*labels: str) -> list[str]:
+    """The project's containers that have these labels of compose, too."""
+    wanted = [f"label=com.docker.compose.{label}" for label in (f"project={PROJECT}", *labels)]
+    filters = [word for label in wanted for word in ("--filter", label)]
+    return run(*ENGINE, "ps", "--all", "--quiet", *filters).split()
 
 
 def inspect(thing: str) -> dict[str, Any]:

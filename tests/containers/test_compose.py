@@ -112,6 +112,23 @@ def test_rolling_restart_loses_no_request(stack: Stack) -> None:
         assert inspect(replica)["State"]["StartedAt"] != before
 
 
+def test_replicas_give_way_to_new_ones_and_lose_no_request(stack: Stack) -> None:
+    old = stack.replicas
+    with load(stack.url, body=EXAMPLE) as record:
+        time.sleep(SETTLE_S)
+        stack.up("--no-deps", "--no-recreate", "--scale", "tokenizer=4", "tokenizer")
+        wait_until(lambda: all(stack.is_ready(replica) for replica in stack.replicas))
+        for replica in old:
+            run(*ENGINE, "stop", "--time", "20", replica)
+            assert inspect(replica)["State"]["ExitCode"] == 0
+            run(*ENGINE, "rm", replica)
+        time.sleep(SETTLE_S)
+    print(f"\nboth replicas exchanged for new ones: {record}")
+    assert record.num_lost == 0
+    assert len(stack.replicas) == 2
+    assert not set(old) & set(stack.replicas)
+
+
 def test_replica_ends_by_itself_when_it_is_told_to_stop(stack: Stack) -> None:
     (replica, _) = stack.replicas
     run(*ENGINE, "stop", "--time", "20", replica)
