@@ -18,7 +18,7 @@ class Record:
 
     first: Counter[str] = field(default_factory=Counter)
     second: Counter[str] = field(default_factory=Counter)
-    seconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list, repr=False)
 
     @property
     def num_lost(self) -> int:
