@@ -18,8 +18,8 @@ RUN sed -n '/^uv==/,/[^\\]$/p' constraints.txt > /tmp/uv.txt \
  && pip install --quiet --no-cache-dir --require-hashes --requirement /tmp/uv.txt \
  && uv venv --quiet /opt/tokenizer
 ENV VIRTUAL_ENV=/opt/tokenizer
-# In layers of their own, which a change of the code leaves as they are.
-RUN uv pip install --quiet --require-hashes --constraints constraints.txt --requirement pyproject.toml
+# In layers of their own, which a change of the code leaves as they are. Traces are for every service to send.
+RUN uv pip install --quiet --require-hashes --constraints constraints.txt --requirement pyproject.toml --extra otel
 
 FROM build AS build-torch
 RUN uv pip install --quiet --require-hashes --constraints constraints.txt --requirement pyproject.toml --extra torch
@@ -62,6 +62,7 @@ LABEL org.opencontainers.image.title="Kohonen tokenizer" \
       org.opencontainers.image.revision="${REVISION}"
 
 FROM runtime AS train
+ENV TOKENIZER_IMAGE_TARGET=train
 COPY --from=build-train /opt/tokenizer /opt/tokenizer
 COPY --from=package /opt/package /opt/package
 CMD ["train", "--help"]
@@ -75,13 +76,16 @@ COPY deploy/is_ready.py /opt/is_ready.py
 COPY bundles/cifar10-ksom-512 /bundle
 
 FROM serve AS torch
+ENV TOKENIZER_IMAGE_TARGET=torch
 COPY --from=build-torch /opt/tokenizer /opt/tokenizer
 COPY --from=package /opt/package /opt/package
 
 FROM serve AS gpu
+ENV TOKENIZER_IMAGE_TARGET=gpu
 COPY --from=build-gpu /opt/tokenizer /opt/tokenizer
 COPY --from=package /opt/package /opt/package
 
 FROM serve AS cpu
+ENV TOKENIZER_IMAGE_TARGET=cpu
 COPY --from=build-cpu /opt/tokenizer /opt/tokenizer
 COPY --from=package /opt/package /opt/package

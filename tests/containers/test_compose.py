@@ -41,6 +41,13 @@ def test_image_says_what_it_is_and_holds_no_tools(image: str) -> None:
     assert there == ["None"] * 9
 
 
+def test_image_without_torch_names_the_one_that_has_it(image: str) -> None:
+    serve = [*ENGINE, "run", "--rm", image, "serve", "--backend", "torchscript"]
+    refused = subprocess.run(serve, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "docker build --target torch ." in refused.stderr
+
+
 def test_container_is_not_root_and_can_write_nothing_but_tmp(stack: Stack) -> None:
     (replica, _) = stack.replicas
     status = run(*ENGINE, "exec", replica, "cat", "/proc/1/status")
