@@ -1,5 +1,6 @@
 # Two environments: .venv-serve holds the base install, which is all that serving needs; .venv holds
-# everything, for training, export and the tests. Versions and hashes of both are those of constraints.txt.
+# everything, for training, export and the tests, and the client, which is a distribution of its own.
+# Versions and hashes of both are those of constraints.txt.
 
 PYTHON ?= python3
 HOST ?= 127.0.0.1
@@ -74,7 +75,7 @@ $(UV): constraints.txt
 	$(INSTALL) --python .venv-serve --editable .
 	@touch $@
 
-.venv/.ready: pyproject.toml constraints.txt $(UV)
+.venv/.ready: pyproject.toml client/pyproject.toml constraints.txt $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) .venv
-	$(INSTALL) --python .venv --editable '.[dev]'
+	$(INSTALL) --python .venv --editable '.[dev]' --editable client
 	@touch $@

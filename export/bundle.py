@@ -14,7 +14,7 @@ from kohonen_tokenizer.training.checkpoint import Checkpoint
 from kohonen_tokenizer.training.model import VQVAE
 
 from .bundle_files import archive_path, check_target, write_bundle
-from .errors import ExportError
+from .errors import BundleRefusedError, ExportError
 from .formats import FORMATS, CapturedGraph, WrittenGraphs
 from .graphs import DecoderGraph, EncoderGraph
 from .manifest import CODEBOOK_FILE, ModelCard, build_manifest
@@ -51,6 +51,7 @@ def export_bundle(
     check_target(out, overwrite=overwrite)
     check_num_images(images)
     check_weights(checkpoint)
+    check_method(checkpoint)
     model = checkpoint.model()
     written = write_graphs(model, image_size=checkpoint.config.data.image_size)
     parity = check_parity(model, written=written, images=images)
@@ -64,7 +65,7 @@ def export_bundle(
         checkpoint,
         files=files,
         graphs=graphs,
-        codebook=model.quantizer.codebook.numpy(),
+        codebook=model.quantizer.codebook.detach().numpy(),
         parity=parity,
         card=card,
     )
@@ -84,6 +85,16 @@ def check_weights(checkpoint: Checkpoint) -> None:
             )
 
 
+def check_method(checkpoint: Checkpoint) -> None:
+    """Raise BundleRefusedError if a latent of the model is more than one code."""
+    quantizer = checkpoint.config.model.quantizer
+    if quantizer.method == "residual":
+        raise BundleRefusedError(
+            f"{checkpoint.path}: a latent is {quantizer.num_stages} codes of residual quantization, and a "
+            "bundle has one; export a model of another method"
+        )
+
+
 def write_graphs(model: VQVAE, *, image_size: int) -> list[WrittenGraphs]:
     """Both graphs of ``model`` in each format, in memory."""
     encoder = CapturedGraph.of(EncoderGraph(model, image_size=image_size))
@@ -96,6 +107,6 @@ def write_graphs(model: VQVAE, *, image_size: int) -> list[WrittenGraphs]:
 
 def codebook_file(model: VQVAE) -> bytes:
     """The safetensors file with ``vectors`` float32 [K, D] and ``coordinates`` int32 [K, G]."""
-    vectors = model.quantizer.codebook.numpy()
+    vectors = model.quantizer.codebook.detach().numpy()
     coordinates = model.quantizer.grid.coordinates().numpy().astype(np.int32)
     return save({"vectors": vectors, "coordinates": coordinates})

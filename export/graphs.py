@@ -37,7 +37,7 @@ class EncoderGraph(nn.Module):
         super().__init__()
         self.image_size = image_size
         self.model = _without(model, "quantizer", "decoder")
-        self.register_buffer("codebook", model.quantizer.codebook.clone())
+        self.register_buffer("codebook", model.quantizer.codebook.detach().clone())
         self.eval().requires_grad_(False)
 
     def example_input(self) -> Tensor:
@@ -66,7 +66,7 @@ class DecoderGraph(nn.Module):
         super().__init__()
         self.image_size = image_size
         self.model = _without(model, "quantizer", "encoder")
-        self.register_buffer("codebook", model.quantizer.codebook.clone())
+        self.register_buffer("codebook", model.quantizer.codebook.detach().clone())
         self.eval().requires_grad_(False)
 
     def example_input(self) -> Tensor:

@@ -145,6 +145,7 @@ def _level(config: RunConfig, *, codebook: npt.NDArray[np.float32]) -> Level:
             "name": LEVEL_NAME,
             "latent_grid": (side, side),
             "map_shape": quantizer.map_shape,
+            "map_topology": quantizer.map_topology,
             "codebook_size": quantizer.codebook_size,
             "code_dim": config.model.code_dim,
             "codebook_file": CODEBOOK_FILE,

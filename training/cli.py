@@ -74,6 +74,12 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Folder of the images that it was trained on.", file_okay=False)],
     split: Annotated[Literal["test", "validation"], typer.Option(help="Which images.")] = "test",
     json: Annotated[Path | None, typer.Option(help="File to write the figures to.", dir_okay=False)] = None,
+    u_matrix: Annotated[
+        Path | None,
+        typer.Option(
+            help="PNG file to draw the map to: the darker a code, the nearer its neighbors.", dir_okay=False
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")] = "cpu",
 ) -> None:
     """Measure a checkpoint: loss, PSNR, SSIM, codebook use, and the order of its map.
@@ -84,7 +90,7 @@ def evaluate(
     from .data import load_splits
     from .device import torch_device
     from .evaluation import evaluate as evaluate_checkpoint
-    from .evaluation_report import as_json, as_table
+    from .evaluation_report import as_json, as_table, u_matrix_picture
     from .trainer import check_data
 
     loaded = load_checkpoint(checkpoint)
@@ -95,6 +101,56 @@ def evaluate(
     typer.echo(as_table(evaluation))
     if json is not None:
         write_atomically(json, as_json(evaluation))
+    if u_matrix is not None:
+        write_atomically(u_matrix, u_matrix_picture(loaded))
+
+
+@app.command()
+def experiment(
+    name: Annotated[str, typer.Argument(help="table1 to table4, or figure3 to figure6.")],
+    *,
+    data: Annotated[
+        Path, typer.Option(help="Folder of the images; CIFAR-10 is downloaded into it.", file_okay=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the results; runs found in it are used.", file_okay=False)
+    ],
+    recipe: Annotated[
+        str, typer.Option(help="What all runs share: a TOML file or a recipe's name.")
+    ] = "cifar10-ksom",
+    dataset: Annotated[
+        Literal["cifar10", "imagenet", "faces"], typer.Option(help="Whose figures of the paper stand beside.")
+    ] = "cifar10",
+    seeds: Annotated[int, typer.Option(help="Runs of each row; the paper has 10.", min=1)] = 3,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of each run, instead of the recipe's.", min=1)
+    ] = None,
+    parallel: Annotated[int, typer.Option(help="Runs at a time.", min=1)] = 1,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")] = "cpu",
+) -> None:
+    """Repeat a table or a figure of the paper: train what it compares, and write OUT/NAME.csv, .md and .png.
+
+    Example: kohonen-tokenizer experiment table1 --data data --out runs/paper --device cuda --parallel 4
+
+    Stop it with Ctrl-C and call it again to carry on.
+    """
+    from .device import torch_device
+    from .experiments.experiment import run_experiment
+
+    config = RunConfig.from_toml(find_recipe(recipe))
+    torch_device(device)
+    written = run_experiment(
+        name,
+        recipe=config,
+        dataset=dataset,
+        data=data,
+        out=out,
+        num_seeds=seeds,
+        steps=steps or config.steps,
+        device=device,
+        num_parallel=parallel,
+    )
+    typer.echo("\n".join(map(str, written)))
 
 
 def _images_of(splits: ImageSplits, split: Literal["test", "validation"]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .model import VQVAE
-from .quantizer import KohonenQuantizer
+from .quantizer import VectorQuantizer
 
 
 def compile_networks(model: VQVAE) -> None:
@@ -12,5 +12,5 @@ def compile_networks(model: VQVAE) -> None:
     The search stays as written: its precision is not the compiler's to choose.
     """
     for part in model.children():
-        if not isinstance(part, KohonenQuantizer):
+        if not isinstance(part, VectorQuantizer):
             part.compile()

@@ -14,50 +14,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from .errors import ConfigError
+from .quantizer_config import QuantizerConfig
 from .speed import SpeedConfig
 
 _STRICT_KEYS = ConfigDict(extra="forbid")
 
-MAX_CODEBOOK_SIZE = 8192
-"""The neighborhood is a K x K matrix, made anew each step: 256 MiB in float32 at this size."""
-
 MAX_SEED = 2**32 - 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QuantizerConfig:
-    """The codebook, its map and how it learns."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT_KEYS
-
-    codebook_size: int = 512
-    """Number of codes, K."""
-
-    map_shape: tuple[int, ...] = (16, 32)
-    """(rows, columns) of the map, or (n,) for a line; the product is the codebook size."""
-
-    neighborhood: Literal["none", "hard", "gaussian", "gaussian_wide"] = "hard"
-    """``none`` is EMA-VQ; ``gaussian`` Eq. 5 as printed; ``gaussian_wide`` the form behind the tables."""
-
-    shrink_step: float = 0.1
-    """tau of Eqs. 4-5; unused with neighborhood ``none``."""
-
-    decay: float = 0.99
-    """Decay of the moving averages, 1 - beta of Eqs. 16-21."""
-
-    epsilon: float = 1e-5
-    """Additive smoothing of the counts."""
-
-    initial_count: float = 1.0
-    """N(0): 1 as the paper recommends, 0 as older implementations do."""
-
-    update_unused: bool = True
-    """Whether codes that a batch does not reach have their averages decayed."""
-
-    def __post_init__(self) -> None:
-        if not 3 <= self.codebook_size <= MAX_CODEBOOK_SIZE:
-            raise ValueError(f"codebook_size {self.codebook_size}: must be 3 to {MAX_CODEBOOK_SIZE}")
-        # The map's fit and the other numbers are judged by the grid and the quantizer themselves.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -54,6 +54,10 @@ class Ranks:
         """``tensor`` with the mean over all ranks in place, on every rank. A collective."""
         return self.sum_(tensor).div_(self.size)
 
+    def copy_first_(self, tensor: Tensor) -> None:
+        """``tensor`` of rank 0 in place of every rank's own. A collective."""
+        self.sum_(tensor if self.is_first else tensor.zero_())
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on a rank. A collective, on the host: no device waits for it."""
         return bool(self.sum_(torch.tensor(int(flag))))

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from .checkpoint import Checkpoint
 from .image_quality import peak_signal_to_noise, structural_similarity
-from .topology import CodebookUsage, MapQuality, codebook_usage, map_quality, trustworthiness
+from .map_order import code_distances, topographic_product, trustworthiness
+from .topology import CodebookUsage, MapQuality, codebook_usage, map_quality
 
 MAX_OFFSET = 4
 """Tokens are moved over the map by up to this many nodes along each axis."""
@@ -60,6 +61,9 @@ class Evaluation:
     trustworthiness: float
     """Of the map as an embedding of the codebook, 10 neighbors; 0.5 is near chance, 1 perfect."""
 
+    topographic_product: float | None
+    """Of map and codebook: 0 is perfect, under 0 says too few dimensions; None where two codes are equal."""
+
     psnr_by_offset: tuple[float, ...]
     """PSNR in dB after every token is moved by 0, 1, ... nodes along each axis of the map (Figure 5)."""
 
@@ -71,7 +75,7 @@ def evaluate(
     """Judge ``checkpoint`` on images uint8 [N, H, W, 3]. A map too small for an offset leaves it out."""
     model = checkpoint.model().to(device=device)
     quantizer = model.quantizer
-    offsets = range(min(MAX_OFFSET, min(quantizer.grid.shape) // 2) + 1)
+    offsets = range(min(MAX_OFFSET, quantizer.grid.max_offset) + 1)
     squared_error = 0.0
     psnr_sums = [0.0 for _ in offsets]
     ssim_sum = 0.0
@@ -89,8 +93,9 @@ def evaluate(
                 ssim_sum += float(structural_similarity(shifted, original).sum())
         latents.append(encoded.permute(0, 2, 3, 1).reshape(-1, encoded.shape[1]).cpu())
         indices.append(chosen.cpu())
-    codebook, coordinates = quantizer.codebook.cpu(), quantizer.grid.coordinates()
-    trust_neighbors = min(TRUST_NEIGHBORS, (quantizer.grid.size - 1) // 2)
+    codebook, grid = quantizer.codebook.cpu(), quantizer.grid
+    distances = code_distances(codebook), grid.distances()
+    trust_neighbors = min(TRUST_NEIGHBORS, (grid.size - 1) // 2)
     return Evaluation(
         checkpoint_sha256=checkpoint.weights_sha256,
         step=checkpoint.step,
@@ -100,8 +105,9 @@ def evaluate(
         loss=squared_error / pixels.numel(),
         psnr=psnr_sums[0] / len(pixels),
         ssim=ssim_sum / len(pixels),
-        usage=codebook_usage(torch.cat(indices), codebook_size=quantizer.grid.size),
-        map=map_quality(torch.cat(latents), codebook, coordinates),
-        trustworthiness=trustworthiness(codebook, coordinates, num_neighbors=trust_neighbors),
+        usage=codebook_usage(torch.cat(indices), codebook_size=grid.size),
+        map=map_quality(torch.cat(latents), codebook, grid),
+        trustworthiness=trustworthiness(*distances, num_neighbors=trust_neighbors),
+        topographic_product=topographic_product(*distances),
         psnr_by_offset=tuple(total / len(pixels) for total in psnr_sums),
     )

@@ -1,16 +1,29 @@
-"""An evaluation as text and as JSON."""
+"""An evaluation as text and as JSON, and the map as a picture."""
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict
 
+from .checkpoint import Checkpoint
 from .evaluation import Evaluation
+from .map_order import u_matrix
+from .map_picture import draw_map
 
 
 def as_json(evaluation: Evaluation) -> bytes:
     """One JSON object with the fields of ``Evaluation``."""
     return (json.dumps(asdict(evaluation), indent=2, allow_nan=False) + "\n").encode()
+
+
+def u_matrix_picture(checkpoint: Checkpoint) -> bytes:
+    """A PNG of the U-matrix of the checkpoint's map: dark where codes are like their neighbors."""
+    quantizer = checkpoint.model().quantizer
+    picture = draw_map(u_matrix(quantizer.codebook.detach(), quantizer.grid), quantizer.grid)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def as_table(evaluation: Evaluation) -> str:
@@ -30,6 +43,9 @@ def as_table(evaluation: Evaluation) -> str:
         "topographic error, 4": f"{evaluation.map.topographic_error_4:.3f} (random order: "
         f"{evaluation.map.topographic_error_4_null:.3f})",
         "trustworthiness": f"{evaluation.trustworthiness:.4f}",
+        "topographic product": "none (two codes are equal)"
+        if evaluation.topographic_product is None
+        else f"{evaluation.topographic_product:+.4f} (0: one order of neighbors)",
         "PSNR by map offset": f"{by_offset} dB",
     }
     width = max(len(name) for name in rows)

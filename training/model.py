@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .quantizer import KohonenQuantizer, Quantized
+from .quantizer import Quantized, VectorQuantizer
 
 DOWNSAMPLING = 4
 """Pixels of a side that one latent stands for."""
@@ -94,7 +94,7 @@ class VQVAE(nn.Module):
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, *, encoder: Encoder, quantizer: KohonenQuantizer, decoder: Decoder) -> None:
+    def __init__(self, *, encoder: Encoder, quantizer: VectorQuantizer, decoder: Decoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.quantizer = quantizer

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from .grid import Grid
 from .neighborhood import Neighborhood
+from .revival import NoRevival, Revival
 
 # Rows searched at once, so that their distances stay in the cache between the product and the search: 4 MiB
 # on a CPU and 32 MiB on a GPU, for K = 512. One buffer serves all rows, for on a CPU fresh memory costs as
@@ -77,13 +79,39 @@ class Quantized:
     """The codes chosen, [B, D, h, w]; its gradient goes straight through to the encoder's output."""
 
     indices: Tensor
-    """Index of the code at each position, int64 [B, h, w]."""
+    """Index of the code at each position, int64 [B, h, w]; of a residual quantizer [B, S, h, w]."""
 
     commitment_loss: Tensor
     """Mean over all elements of (sg(w) - e)^2, []. Eq. 15 sums over D: this is 1/D of it, as in practice."""
 
+    codebook_loss: Tensor
+    """What the codebook learns from by gradients, with its weight in it, []; 0 where it learns without."""
+
     perplexity: Tensor
     """Perplexity of the code usage in this batch, []."""
+
+
+@runtime_checkable
+class VectorQuantizer(Protocol):
+    """What a model, its training, its evaluation and its export ask of a quantizer, which is an nn.Module."""
+
+    @property
+    def grid(self) -> Grid:
+        """The map that the codes are laid on."""
+        ...
+
+    @property
+    def codebook(self) -> Tensor:
+        """The codes, float [K, D]."""
+        ...
+
+    def __call__(self, latents: Tensor) -> Quantized:
+        """Quantize ``latents`` [B, D, h, w] and, in training mode, learn from them."""
+        ...
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        """The latents [B, D, h, w] of ``Quantized.indices`` (Eq. 13)."""
+        ...
 
 
 class KohonenQuantizer(nn.Module):
@@ -112,13 +140,14 @@ class KohonenQuantizer(nn.Module):
         epsilon: float = 1e-5,
         initial_count: float = 1.0,
         update_unused: bool = True,
+        revival: Revival | None = None,
     ) -> None:
         """A quantizer with K = ``grid.size`` codes drawn from N(0, 1).
 
         ``decay`` is 1 - beta of Eqs. 16-21. ``initial_count`` is N(0): 1 is the paper's recommendation, 0
         the older practice; m(0) is a copy of the codebook. ``update_unused``: whether codes that the batch
         does not reach, with no members nor neighbors with members, have their averages decayed ("Update-0"
-        of Table 1).
+        of Table 1). ``revival``: what is done about codes without members, by default nothing.
         """
         super().__init__()
         if code_dim < 1:
@@ -138,6 +167,7 @@ class KohonenQuantizer(nn.Module):
         self.decay = decay
         self.epsilon = epsilon
         self.update_unused = update_unused
+        self.revival = NoRevival() if revival is None else revival
         self.sum_over_ranks = _unchanged
         codebook = torch.randn(grid.size, code_dim)
         self.register_buffer("codebook", codebook)
@@ -165,6 +195,7 @@ class KohonenQuantizer(nn.Module):
             latents=straight_through.view(batch, height, width, dim).permute(0, 3, 1, 2),
             indices=indices.view(batch, height, width),
             commitment_loss=F.mse_loss(vectors, quantized),
+            codebook_loss=latents.new_zeros(()),
             perplexity=perplexity(batch_totals[:, -1]),
         )
 
@@ -192,7 +223,14 @@ class KohonenQuantizer(nn.Module):
             # Every count that is divided by here is over 0: no smoothing is needed.
             means = self.ema_sums / self.ema_counts[:, None]
             self.codebook.copy_(torch.where(reached[:, None], means, self.codebook))
+        self.revival.after_update(self, batch_totals[:, -1])
         self.step.add_(1)
+
+    @torch.no_grad()
+    def replace_codebook(self, codes: Tensor) -> None:
+        """Start from ``codes`` [K, D]: they become the codebook, and m(0) a copy of it."""
+        self.codebook.copy_(codes)
+        self.ema_sums.copy_(codes)
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Codes of the indices [B, h, w] as latents [B, D, h, w] (Eq. 13)."""

@@ -37,6 +37,7 @@ from .data import ImageSplits, batch_indices, channel_statistics
 from .distributed import Ranks
 from .errors import CheckpointError, DivergedError, StoppedError
 from .image_quality import PEAK, peak_signal_to_noise
+from .initialization import CHOOSE_CODES, initialize_codebooks
 from .quantizer import perplexity
 
 KEPT_CHECKPOINTS = 2
@@ -70,7 +71,7 @@ class Trainer:
         self.validations: tuple[Validation, ...] = ()
         self.data_sha256 = images.sha256()
         # Asked here for its error: before a folder is made or a step is done.
-        self._next_indices()
+        ranks.share(self._batch_indices())
         model = build_model(config.model, seed=config.seed)
         model.pixel_mean, model.pixel_std = channel_statistics(images.train)
         self.model = model.to(device).to(memory_format=torch.channels_last)
@@ -103,7 +104,10 @@ class Trainer:
 
     def step(self) -> StepResult:
         """One optimizer step on the next batch (Eq. 15 with means, see ``Quantized.commitment_loss``)."""
-        images = self.model.normalize(self.images.train[self._next_indices()].to(self.device))
+        if self.step_count == 0:
+            self._initialize_codebooks()
+        indices = self.ranks.share(self._batch_indices())
+        images = self.model.normalize(self.images.train[indices].to(self.device))
         self.model.train()
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.config.speed.precision == "bfloat16"
@@ -113,7 +117,9 @@ class Trainer:
         reconstruction_loss = F.mse_loss(reconstruction, images)
         commitment_loss = result.quantized.commitment_loss
         self.optimizer.zero_grad(set_to_none=True)
-        (reconstruction_loss + self.config.optimizer.commitment_weight * commitment_loss).backward()
+        codebook_loss = result.quantized.codebook_loss
+        loss = reconstruction_loss + self.config.optimizer.commitment_weight * commitment_loss + codebook_loss
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.max_grad_norm)
         self.optimizer.step()
         self.step_count += 1
@@ -128,15 +134,24 @@ class Trainer:
             perplexity=result.quantized.perplexity,
         )
 
-    def _next_indices(self) -> Tensor:
-        """Indices of this rank's images of the next step."""
-        indices = batch_indices(
+    def _initialize_codebooks(self) -> None:
+        """Choose the first codes as the config says, from the whole first batch, and alike on all ranks."""
+        choose = CHOOSE_CODES[self.config.model.quantizer.initialization]
+        if choose is None:
+            return
+        images = self.model.normalize(self.images.train[self._batch_indices()].to(self.device))
+        initialize_codebooks(self.model, images, choose=choose, seed=self.config.seed)
+        for tensor in self.model.state_dict().values():
+            self.ranks.copy_first_(tensor)
+
+    def _batch_indices(self) -> Tensor:
+        """Indices of the images of the next step, those of all ranks."""
+        return batch_indices(
             num_images=len(self.images.train),
             batch_size=self.config.batch_size,
             seed=self.config.seed,
             step=self.step_count,
         )
-        return self.ranks.share(indices)
 
     @torch.inference_mode()
     def validate(self) -> Validation:
@@ -214,7 +229,7 @@ def run(
         if start > config.steps:
             raise CheckpointError(f"{out}: has {start} steps already, and {config.steps} are asked for")
         with (
-            _stop_signals() as stopped,
+            stop_signals() as stopped,
             _board(out, start=start) if ranks.is_first else nullcontext() as board,
             tqdm(
                 total=config.steps,
@@ -277,7 +292,7 @@ def _board(out: Path, *, start: int) -> SummaryWriter:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set, instead of ending the process in the middle of a step."""
     stopped = threading.Event()
     before = {

@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from ..errors import ManifestError
+from .map_layout import MapTopology
 
 SCHEMA_VERSION: Final = 1
 MANIFEST_FILE = "manifest.json"
@@ -63,6 +64,8 @@ class Level(_Record):
     """(h, w): tokens an image has, top to bottom and left to right."""
     map_shape: MapShape
     """(rows, columns) of the Kohonen map, or (K,) for a line of codes."""
+    map_topology: MapTopology = "rectangular"
+    """What is near what on the map; bundles from before there was a choice do not say it."""
     codebook_size: PositiveInt
     """K: tokens are 0 to K - 1."""
     code_dim: PositiveInt
@@ -79,6 +82,8 @@ class Level(_Record):
                 f"map_shape {list(self.map_shape)} has {num_places} places "
                 f"for codebook_size {self.codebook_size}"
             )
+        if self.map_topology == "hexagonal" and len(self.map_shape) != 2:
+            raise ValueError(f"map_shape {list(self.map_shape)} is a line; a hexagonal map has two sides")
         return self
 
 

@@ -4,6 +4,7 @@ B batch, H W pixels, h w latent grid, K codebook_size, D code_dim.
 """
 
 import os
+from collections.abc import Sequence
 from typing import Literal, Self, SupportsIndex
 
 import numpy as np
@@ -17,7 +18,9 @@ from .backends import load_backend
 from .bundle import Bundle, load_bundle
 from .devices import DeviceChoice
 from .manifest import GraphFormat
-from .topology import Neighbor, Topology
+from .map_edges import Edge
+from .soft_targets import DenseTargets
+from .topology import IntegerTokens, Neighbor, Topology
 
 # Images the backend sees at once: beyond this a batch gains no speed and its activations only cost memory.
 MAX_BATCH = 64
@@ -39,7 +42,11 @@ class Tokenizer:
         self.manifest = bundle.manifest
         self.level = bundle.level
         self.codebook = bundle.codebook
-        self.topology = Topology(bundle.codebook.coordinates, vectors=bundle.codebook.vectors)
+        self.topology = Topology(
+            bundle.codebook.coordinates,
+            vectors=bundle.codebook.vectors,
+            map_topology=bundle.level.map_topology,
+        )
         self.backend = backend
 
     @classmethod
@@ -144,7 +151,8 @@ class Tokenizer:
             place = tuple(np.argwhere(outside)[0].tolist())
             raise TokenRangeError(
                 f"token {tokens[place]} at {list(place)} is outside 0 to {self.level.codebook_size - 1}; "
-                "decode with the model that made the tokens"
+                "decode with the model that made the tokens",
+                index=place[0],
             )
         return tokens.astype(np.int32)
 
@@ -158,6 +166,20 @@ class Tokenizer:
     ) -> list[Neighbor]:
         """The tokens near `token` on the map or in the codebook: see `Topology.neighbors`."""
         return self.topology.neighbors(token, radius=radius, k=k, by=by)
+
+    def soft_targets(self, tokens: IntegerTokens | None = None, *, sigma: float) -> DenseTargets:
+        """Weights float32 [..., K] of all codes for `tokens` [...], or all: see `Topology.soft_targets`."""
+        return self.topology.soft_targets(tokens, sigma=sigma)
+
+    def perturb(
+        self, tokens: IntegerTokens, *, offset: Sequence[SupportsIndex], edge: Edge = "clamp"
+    ) -> Tokens:
+        """`tokens` moved over the map by `offset`: see `map_moves.perturb`."""
+        return self.topology.perturb(tokens, offset=offset, edge=edge)
+
+    def interpolate(self, start: IntegerTokens, end: IntegerTokens, *, num_steps: SupportsIndex) -> Tokens:
+        """A path over the map from `start` to `end`, [num_steps, ...]: see `map_moves.interpolate`."""
+        return self.topology.interpolate(start, end, num_steps=num_steps)
 
     def map_image(self) -> Pixels:
         """Every code decoded as a constant latent grid and put at its place on the map.

@@ -311,7 +311,7 @@ def test_inspect_says_what_is_in_a_bundle(run: Run, tiny_bundle: Path) -> None:
     assert "name           tiny-colors" in lines
     assert "image          8 x 8 x 3 (height x width x channels)" in lines
     assert "level          tokens: 2 x 2 tokens an image" in lines
-    assert "codebook       12 codes of 3 numbers on a 3 x 4 map" in lines
+    assert "codebook       12 codes of 3 numbers on a 3 x 4 rectangular map" in lines
     assert "metric         psnr 20.5" in lines
     verified = [line for line in lines if line.startswith("file ") and line.endswith(", verified")]
     assert len(verified) == 3

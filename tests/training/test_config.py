@@ -4,8 +4,9 @@ import pytest
 
 from kohonen_tokenizer.training.build import build_model
 from kohonen_tokenizer.training.cli import RECIPES, find_recipe
-from kohonen_tokenizer.training.config import QuantizerConfig, RunConfig
+from kohonen_tokenizer.training.config import RunConfig
 from kohonen_tokenizer.training.errors import ConfigError
+from kohonen_tokenizer.training.quantizer_config import QuantizerConfig
 
 
 def test_config_survives_json():
@@ -77,7 +78,17 @@ def test_defaults_are_the_papers_recipe():
     )
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_topology_first_recipe_shrinks_more_slowly_and_is_the_ksom_one_otherwise():
+    ksom = RunConfig.from_toml(find_recipe("cifar10-ksom")).to_dict()
+    topology = RunConfig.from_toml(find_recipe("cifar10-topology")).to_dict()
+    assert topology["model"]["quantizer"].pop("shrink_step") == 0.01
+    assert ksom["model"]["quantizer"].pop("shrink_step") == 0.1
+    assert topology | {"name": ksom["name"]} == ksom
+
+
+@pytest.mark.parametrize(
+    "path", sorted(RECIPES.glob("*ema.toml")) + sorted(RECIPES.glob("*ksom.toml")), ids=lambda path: path.stem
+)
 def test_recipes_that_come_along_are_the_papers(path):
     config = RunConfig.from_toml(find_recipe(path.stem))
     quantizer = config.model.quantizer

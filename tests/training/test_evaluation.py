@@ -12,7 +12,8 @@ from kohonen_tokenizer.training.data import load_splits
 from kohonen_tokenizer.training.evaluation import evaluate
 from kohonen_tokenizer.training.evaluation_report import as_json, as_table
 from kohonen_tokenizer.training.image_quality import peak_signal_to_noise, structural_similarity
-from kohonen_tokenizer.training.topology import topographic_error, trustworthiness
+from kohonen_tokenizer.training.map_order import code_distances, topographic_product, trustworthiness
+from kohonen_tokenizer.training.topology import topographic_error
 from kohonen_tokenizer.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -51,16 +52,19 @@ def test_figures_equal_those_computed_one_by_one(evaluated):
     assert evaluation.psnr_by_offset[0] == evaluation.psnr
     assert len(evaluation.psnr_by_offset) == 3, "a 4 by 8 map has room for offsets up to 2"
     vectors = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
-    coordinates = model.quantizer.grid.coordinates()
+    codebook, grid = model.quantizer.codebook, model.quantizer.grid
     assert evaluation.map.topographic_error_8 == pytest.approx(
-        topographic_error(vectors, model.quantizer.codebook, coordinates, connectivity=8), abs=0.01
+        topographic_error(vectors, codebook, grid, connectivity=8), abs=0.01
     )
     assert evaluation.map.quantization_error == pytest.approx(
         (vectors - model.quantizer.codebook[indices.flatten()]).norm(dim=1).mean().item(), rel=1e-4
     )
     assert evaluation.ssim == pytest.approx(structural_similarity(decoded, pixels).mean().item(), abs=1e-4)
     assert evaluation.trustworthiness == pytest.approx(
-        trustworthiness(model.quantizer.codebook, coordinates, num_neighbors=10)
+        trustworthiness(code_distances(codebook), grid.distances(), num_neighbors=10)
+    )
+    assert evaluation.topographic_product == pytest.approx(
+        topographic_product(code_distances(codebook), grid.distances())
     )
     counts = torch.bincount(indices.flatten(), minlength=32).double()
     shares = (counts / counts.sum())[counts > 0].tolist()

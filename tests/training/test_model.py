@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from kohonen_tokenizer.training.build import build_model
-from kohonen_tokenizer.training.config import ModelConfig, QuantizerConfig
+from kohonen_tokenizer.training.config import ModelConfig
 from kohonen_tokenizer.training.errors import ConfigError
+from kohonen_tokenizer.training.quantizer_config import QuantizerConfig
 
 
 @pytest.fixture(scope="module")

@@ -291,11 +291,12 @@ def test_bfloat16_keeps_the_curve_and_stays_out_of_the_quantizer(images, small_c
     """
     lossy = RunConfig.from_dict(small_config.to_dict() | {"speed": {"precision": "bfloat16"}})
     exact, trainer = (Trainer(config, images, device=CPU) for config in (small_config, lossy))
-    expected = [exact.step().reconstruction_loss.item() for _ in range(20)]
-    losses = [trainer.step().reconstruction_loss for _ in range(20)]
-    assert {loss.dtype for loss in losses} == {torch.float32}
-    assert [loss.item() for loss in losses] == pytest.approx(expected, rel=0.02)
-    assert [loss.item() for loss in losses] != expected, "the products were not lossy"
+    steps = [(exact.step(), trainer.step()) for _ in range(20)]
+    expected, losses = (
+        [float(one.reconstruction_loss) for one in of_one] for of_one in zip(*steps, strict=True)
+    )
+    assert losses == pytest.approx(expected, rel=0.02)
+    assert losses != expected
     assert {tensor.dtype for tensor in trainer.model.state_dict().values()} == {torch.float32, torch.int64}
     assert trainer.validate().loss == pytest.approx(exact.validate().loss, rel=0.02)
 
