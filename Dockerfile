@@ -10,6 +10,7 @@ RUN sed -n '/^uv==/,/[^\\]$/p' constraints.txt > /tmp/uv.txt \
  && pip install --quiet --no-cache-dir --require-hashes --requirement /tmp/uv.txt
 COPY kohonen_tokenizer kohonen_tokenizer
 COPY service service
+COPY batch batch
 COPY training training
 COPY export export
 RUN uv venv --quiet /opt/tokenizer \
