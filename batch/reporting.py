@@ -41,11 +41,9 @@ def say_what_is_to_do(source: Source, destination: Storage, *, options: Options,
     if as_json:
         typer.echo(json.dumps(found))
         return
-    images = (
-        "tars, whose images are not counted yet" if plan.num_images is None else f"{plan.num_images:,} images"
-    )
+    images = "images that are not counted yet" if plan.num_images is None else f"{plan.num_images:,} images"
     typer.echo(
-        f"{plan.source_kind}: {images}, in {plan.num_shards:,} shards, {len(standing.to_do):,} of them to do\n"
+        f"{plan.source_kind}: {images} in {plan.num_shards:,} shards, {len(standing.to_do):,} of them to do\n"
         f"model {plan.identity.model}, resize {plan.identity.preprocessing.resize}, into {destination.url}; "
         "nothing was written"
     )
@@ -116,6 +114,6 @@ def _print_result(outcome: Outcome, *, failures: list[tuple[str, str]], where: s
         )
     typer.echo(
         f"{manifest.num_images:,} images, {manifest.num_failed:,} of them failed, "
-        f"in {len(manifest.shards):,} shards in {where}; this run: {outcome.num_images:,} images in {outcome.seconds:.1f} s, "
-        f"{outcome.num_images / outcome.seconds:,.0f} images/s"
+        f"in {len(manifest.shards):,} shards in {where}; this run: {outcome.num_images:,} images "
+        f"in {outcome.seconds:.1f} s, {outcome.num_images / outcome.seconds:,.0f} images/s"
     )

@@ -21,7 +21,7 @@ _NUM_CONNECTIONS = 16
 class FolderSource:
     """The image files of a folder and of all below it; hidden files are left out.
 
-    A file's label is the name of its folder, as in Hugging Face's imagefolder; right in the source it has none.
+    A file's label is the name of its folder, as in Hugging Face's imagefolder; right in the source, none.
     """
 
     kind: Kind = "folder"
