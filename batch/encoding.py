@@ -99,7 +99,7 @@ class ShardEncoder:
                 writer.finish(),
                 num_images=num_images,
                 num_failed=num_failed,
-                engine=self._tokenizer.backend.description,
+                engine=f"{work.backend} on {work.device}",
             )
         except OSError as error:
             raise DestinationError(

@@ -23,7 +23,7 @@ class ShardRecord(Record):
     num_images: int
     num_failed: int
     engine: str
-    """What ran the model: bytes are equal on equal ones only."""
+    """Which of the bundle's graphs ran, and on what device: elsewhere a token in a near tie may differ."""
 
 
 def commit_shard(

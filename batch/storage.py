@@ -67,12 +67,13 @@ class Storage:
         while folders:
             folder = folders.pop()
             names, subfolders = self._list(folder)
-            yield from (folder + name for name in sorted(names))
-            folders += (f"{folder}{name}/" for name in sorted(subfolders, reverse=True))
+            prefix = f"{folder}/" if folder else ""
+            yield from (prefix + name for name in sorted(names))
+            folders += (prefix + name for name in sorted(subfolders, reverse=True))
 
     def file_names(self, folder: str) -> set[str]:
         """The names of the files in `folder`; none where there is no folder."""
-        return set(self._list(f"{folder}/")[0]) if self.is_folder(folder) else set()
+        return set(self._list(folder)[0]) if self.is_folder(folder) else set()
 
     def glob(self, pattern: str) -> list[str]:
         """The files that match `pattern`, sorted."""
@@ -92,7 +93,7 @@ class Storage:
         """The content of a file."""
         if self.is_local:
             # Cheaper than pathlib's way by a fifth of the time that a small file takes.
-            with open(os.path.join(self._root, path), "rb", buffering=0) as file:  # noqa: PTH118, PTH123
+            with open(os.path.join(self._root, path) if path else self._root, "rb", buffering=0) as file:  # noqa: PTH118, PTH123
                 return file.read()
         return cast("bytes", self._fs.cat_file(self._at(path)))
 
@@ -145,7 +146,7 @@ class Storage:
             self._fs.rm_file(self._at(path))
 
     def _list(self, folder: str) -> tuple[list[str], list[str]]:
-        """The names of the files and of the folders in `folder`, which ends in a slash or is empty."""
+        """The names of the files and of the folders in `folder`."""
         files: list[str] = []
         folders: list[str] = []
         if self.is_local:
@@ -154,7 +155,7 @@ class Storage:
                     if not entry.name.startswith("."):
                         (folders if entry.is_dir() else files).append(entry.name)
             return files, folders
-        for entry in self._fs.ls(self._at(folder.rstrip("/")), detail=True):
+        for entry in self._fs.ls(self._at(folder), detail=True):
             name = PurePosixPath(entry["name"]).name
             if not name.startswith("."):
                 (folders if entry["type"] == "directory" else files).append(name)

@@ -35,8 +35,7 @@ def _flaw(storage: Storage, record: ShardRecord, *, identity: Identity) -> str |
     if sha256 != record.sha256:
         return f"has sha256 {sha256}, and the manifest says {record.sha256}"
     table = pq.ParquetFile(io.BytesIO(content))
-    found = Identity.model_validate_json((table.schema_arrow.metadata or {}).get(METADATA_KEY, b"null"))
-    if found != identity:
+    if (table.schema_arrow.metadata or {}).get(METADATA_KEY) != identity.model_dump_json().encode():
         return "its metadata names another model, policy or codebook than the manifest"
     num_failed = pc.sum(pc.equal(table.read(["status"])["status"], "failed")).as_py() or 0
     if (table.metadata.num_rows, num_failed) != (record.num_images, record.num_failed):

@@ -8,6 +8,7 @@ silence.
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
+from typing import Self
 
 from ..storage import Storage
 from .files import IMAGE_SUFFIXES
@@ -37,12 +38,30 @@ class TarSource:
         """The images in the tars. A tar that breaks off ends in a failed sample, named as the tar."""
         for piece in pieces:
             try:
-                with self._storage.open(piece.path) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+                with (
+                    self._storage.open(piece.path) as file,
+                    tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as tar,
+                ):
                     yield from _images(tar, path=piece.path)
             except (OSError, EOFError, tarfile.TarError) as error:
                 yield Sample(
                     piece.path, piece.path, None, None, f"the tar cannot be read to its end ({error})"
                 )
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose header must be sound: after the first, tarfile takes any other for the end of the tar."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        if len(buf) < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("it breaks off before its end mark")
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if any(buf):
+                raise tarfile.ReadError(f"a header is damaged: {error}") from None
+            raise  # the end mark
 
 
 def is_tar(path: str) -> bool:
