@@ -1,11 +1,9 @@
 """A job from its options to a dataset: plan, encode what is missing, finish with the manifest."""
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from kohonen_tokenizer.service.runtime.bundle import load_bundle
 from kohonen_tokenizer.service.runtime.devices import Device
@@ -86,8 +84,8 @@ def look(source: Source, destination: Storage, *, options: Options) -> Standing:
     Raises:
         BatchError: it would be refused.
     """
-    with _planned(source, options=options) as (plan, _):
-        return _standing(destination, plan=plan, options=options)
+    plan, _ = _plan(source, options=options)
+    return _standing(destination, plan=plan, options=options)
 
 
 def run(source: Source, destination: Storage, *, options: Options, on_progress: OnProgress) -> Outcome:
@@ -105,10 +103,10 @@ def run(source: Source, destination: Storage, *, options: Options, on_progress: 
     """
     with _destination_errors(destination), locked(destination):
         destination.remove_temporary_files()
-        with _planned(source, options=options) as (plan, pieces_file):
-            standing = _standing(destination, plan=plan, options=options)
-            if read_plan(destination) is None:
-                write_plan(destination, plan, pieces_file=pieces_file)
+        plan, pieces = _plan(source, options=options)
+        standing = _standing(destination, plan=plan, options=options)
+        if read_plan(destination) is None:
+            write_plan(destination, plan, pieces=pieces)
         records = dict(standing.complete)
         if standing.to_do:
             destination.remove(MANIFEST_FILE)
@@ -145,17 +143,11 @@ def run(source: Source, destination: Storage, *, options: Options, on_progress: 
     )
 
 
-@contextmanager
-def _planned(source: Source, *, options: Options) -> Iterator[tuple[Plan, Path]]:
-    """The plan of `source`, and the file of its pieces for as long as the context lasts."""
+def _plan(source: Source, *, options: Options) -> tuple[Plan, bytes]:
+    """The plan of `source`, and the content of the file of its pieces."""
     bundle = load_bundle(options.bundle, graph_format=options.backend)
     identity = Identity.of(bundle, resize=options.resize)
-    with tempfile.TemporaryDirectory() as folder:
-        pieces_file = Path(folder, "pieces.parquet")
-        plan = make_plan(
-            source, identity=identity, rows_per_shard=options.rows_per_shard, pieces_file=pieces_file
-        )
-        yield plan, pieces_file
+    return make_plan(source, identity=identity, rows_per_shard=options.rows_per_shard)
 
 
 def _standing(destination: Storage, *, plan: Plan, options: Options) -> Standing:

@@ -5,8 +5,8 @@ shard N. The first is written last: where it is, the plan is whole.
 """
 
 import hashlib
+import io
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -69,10 +69,10 @@ class Plan(Record):
             )
 
 
-def make_plan(source: Source, *, identity: Identity, rows_per_shard: int, pieces_file: Path) -> Plan:
-    """List `source` and cut it into shards, whose pieces go into `pieces_file`.
+def make_plan(source: Source, *, identity: Identity, rows_per_shard: int) -> tuple[Plan, bytes]:
+    """List `source` and cut it into shards: the plan, and the content of the file of pieces.
 
-    No more than the pieces of one shard are held in memory.
+    Of all pieces it holds no more in memory than that file, compressed: some bytes for each.
 
     Raises:
         SourceError: there are no images, or a file's name is no text.
@@ -80,7 +80,8 @@ def make_plan(source: Source, *, identity: Identity, rows_per_shard: int, pieces
     digest = hashlib.sha256()
     num_shards = num_images = 0
     is_counted = True
-    with pq.ParquetWriter(pieces_file, _PIECES, compression="zstd") as writer:
+    file = io.BytesIO()
+    with pq.ParquetWriter(file, _PIECES, compression="zstd") as writer:
         for pieces in _cut(source.pieces(), rows_per_shard=rows_per_shard):
             try:
                 digest.update("".join(f"{piece}\n" for piece in pieces).encode())
@@ -93,7 +94,7 @@ def make_plan(source: Source, *, identity: Identity, rows_per_shard: int, pieces
             is_counted = is_counted and pieces[0].num_images is not None
     if not num_shards:
         raise SourceError(f"the source ({source.kind}) has no images; give one that has")
-    return Plan(
+    plan = Plan(
         identity=identity,
         source_kind=source.kind,
         source_columns=source.columns,
@@ -102,15 +103,16 @@ def make_plan(source: Source, *, identity: Identity, rows_per_shard: int, pieces
         num_shards=num_shards,
         num_images=num_images if is_counted else None,
     )
+    return plan, file.getvalue()
 
 
-def write_plan(storage: Storage, plan: Plan, *, pieces_file: Path) -> None:
+def write_plan(storage: Storage, plan: Plan, *, pieces: bytes) -> None:
     """Put the plan into the destination.
 
     Raises:
         OSError: it cannot be written.
     """
-    storage.write(PIECES_FILE, pieces_file.read_bytes())
+    storage.write(PIECES_FILE, pieces)
     storage.write(PLAN_FILE, plan.model_dump_json(indent=2).encode() + b"\n")
 
 

@@ -1,7 +1,7 @@
 """From a sample to the pixels that the model takes, or to the row of a failed one."""
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kohonen_tokenizer.pixels import Pixels
 from kohonen_tokenizer.service.errors import InputError
@@ -12,8 +12,7 @@ from .rows import Row
 from .sources.source import Sample
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """An image on its way."""
 
     row: Row

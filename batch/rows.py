@@ -5,8 +5,7 @@ N tokens of an image, h * w.
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +35,7 @@ _PLAIN_COLUMNS = [
 _REPEATED_COLUMNS = ["source", "width", "height", "status", "error", "label"]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """What the dataset knows of one image. A failed one has an error and no tokens."""
 
     id: str
@@ -59,7 +57,7 @@ class Row:
 
     def with_tokens(self, tokens: tuple[npt.NDArray[np.integer[Any]], ...]) -> "Row":
         """The same row with `tokens`."""
-        return replace(self, tokens=tokens)
+        return self._replace(tokens=tokens)
 
 
 def token_dtype(level: TokenLevel) -> np.dtype[Any]:

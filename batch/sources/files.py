@@ -41,7 +41,8 @@ class FolderSource:
         """The content of the files."""
         for group in _groups([piece.path for piece in pieces]):
             for path, content in zip(group, self._storage.read_many(group), strict=True):
-                yield _sample(path, content=content, label=PurePosixPath(path).parent.name or None)
+                folder = path.rpartition("/")[0].rpartition("/")[2]
+                yield _sample(path, content=content, label=folder or None)
 
 
 class ListSource:

@@ -1,7 +1,6 @@
 """What a job asks of a source of images."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 Kind = Literal["folder", "list", "webdataset", "parquet", "arrow"]
@@ -19,8 +18,7 @@ class Piece(NamedTuple):
     """None where only reading it all would tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """An image as it is stored."""
 
     id: str

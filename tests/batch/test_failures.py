@@ -86,7 +86,10 @@ def test_max_errors_bears_so_many(encode: Command, tmp_path: Path, broken: Path)
     assert status == 4
     assert err.startswith("error: dog/040.gif: unsupported_image_format: ")
     # The shards before the one where it stopped are complete.
-    assert sorted(path.name for path in (tmp_path / "two").glob("*.parquet")) == ["00000.parquet", "00001.parquet"]
+    assert sorted(path.name for path in (tmp_path / "two").glob("*.parquet")) == [
+        "00000.parquet",
+        "00001.parquet",
+    ]
     assert encode(broken, tmp_path / "three", "--max-errors", "3")[0] == 3
 
 

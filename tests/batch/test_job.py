@@ -51,12 +51,12 @@ def test_every_file_says_what_it_is_of(
         assert json.loads(metadata[METADATA_KEY]) == identity
 
 
-def test_tokens_are_dictionary_encoded_and_compressed(
-    encode: Command, tmp_path: Path, photos: Path
-) -> None:
+def test_tokens_are_dictionary_encoded_and_compressed(encode: Command, tmp_path: Path, photos: Path) -> None:
     encode(photos, tmp_path / "out")
     group = pq.ParquetFile(tmp_path / "out" / "00000.parquet").metadata.row_group(0)
-    columns = {group.column(number).path_in_schema: group.column(number) for number in range(group.num_columns)}
+    columns = {
+        group.column(number).path_in_schema: group.column(number) for number in range(group.num_columns)
+    }
     tokens = columns["tokens.list.element"]
     assert tokens.compression == "ZSTD"
     assert tokens.has_dictionary_page

@@ -146,7 +146,10 @@ def test_pieces_of_a_large_table_begin_where_others_end(
     monkeypatch.setattr(tables, "_PIECE_ROWS", 10)
     table = pa.table({"picture": pa.array(pngs, pa.binary())})
     pq.write_table(table, tmp_path / "table.parquet", row_group_size=6)
-    with pa.OSFile(str(tmp_path / "table.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+    with (
+        pa.OSFile(str(tmp_path / "table.arrow"), "wb") as file,
+        pa.ipc.new_file(file, table.schema) as writer,
+    ):
         writer.write_table(table, max_chunksize=6)
     for name in ("table.parquet", "table.arrow"):
         assert encode(tmp_path / name, tmp_path / f"out-{name}")[0] == 0
@@ -158,7 +161,9 @@ def test_pieces_of_a_large_table_begin_where_others_end(
 
 
 def test_columns_may_be_named(encode: Command, tmp_path: Path, table: pa.Table) -> None:
-    table = table.append_column("thumbnail", table["image"]).rename_columns(["image", "class", "name", "tiny"])
+    table = table.append_column("thumbnail", table["image"]).rename_columns(
+        ["image", "class", "name", "tiny"]
+    )
     pq.write_table(table, tmp_path / "a.parquet")
     status, _, err = encode(tmp_path / "a.parquet", tmp_path / "out")
     assert status == 2
@@ -215,7 +220,13 @@ def test_a_list_of_paths(
 ) -> None:
     with fsspec.open("memory://listed/one.png", "wb") as file:
         file.write((photos / "dog" / "069.png").read_bytes())
-    lines = ["photos/cat/005.png\t3", "", str(photos / "dog" / "031.png"), "photos/none.png", "memory://listed/one.png"]
+    lines = [
+        "photos/cat/005.png\t3",
+        "",
+        str(photos / "dog" / "031.png"),
+        "photos/none.png",
+        "memory://listed/one.png",
+    ]
     (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
     assert encode(tmp_path / "list.txt", tmp_path / "out")[0] == 3
     rows = rows_of(tmp_path / "out")
