@@ -3,8 +3,9 @@
 B images of a batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 import numpy as np
@@ -25,9 +26,6 @@ from .shards import ShardRecord, commit_shard, read_record
 from .sources.source import Sample, Source
 from .storage import Storage
 from .tally import Tally
-
-# Groups of samples that are read before they are needed.
-_NUM_GROUPS_AHEAD = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,9 +83,8 @@ class ShardEncoder:
         kept = self._good_rows(shard) if work.keep_good_rows else {}
         writer = ShardWriter(work.plan.identity)
         num_images = num_failed = 0
-        samples = work.source.samples(pieces)
-        for group in read_ahead(samples, group_size=self._batch_size, num_groups=_NUM_GROUPS_AHEAD):
-            rows = self._encode_group(group, kept=kept)
+        for batch in self._batches(work.source.samples(pieces), kept=kept):
+            rows = self._encode_batch(batch)
             writer.add(rows)
             num_images += len(rows)
             num_failed += sum(row.status == "failed" for row in rows)
@@ -107,14 +104,25 @@ class ShardEncoder:
                 "mend that, and the same command carries on"
             ) from None
 
-    def _encode_group(self, samples: Sequence[Sample], *, kept: dict[str, Row]) -> list[Row]:
+    def _batches(self, samples: Iterator[Sample], *, kept: dict[str, Row]) -> Iterator[list[Prepared]]:
+        """Images as the model takes them, of one run each."""
         preprocessing = self._work.plan.identity.preprocessing
-        prepared = [
-            Prepared(kept[sample.id], None)
-            if sample.id in kept
-            else prepare(sample, preprocessing=preprocessing)
-            for sample in samples
-        ]
+        groups = iter(lambda: list(islice(samples, self._batch_size)), [])
+        batches = (
+            [
+                Prepared(kept[sample.id], None)
+                if sample.id in kept
+                else prepare(sample, preprocessing=preprocessing)
+                for sample in group
+            ]
+            for group in groups
+        )
+        # Where the model has the CPU, the workers overlap with each other: to read ahead as well would cost a
+        # twentieth of the rate of small images, for threads that take turns.
+        waits = self._work.device != "cpu" or not self._work.source.is_local
+        return read_ahead(batches) if waits else batches
+
+    def _encode_batch(self, prepared: Sequence[Prepared]) -> list[Row]:
         pixels = [image.pixels for image in prepared if image.pixels is not None]
         tokens = iter(self._tokenizer.encode(np.stack(pixels)) if pixels else ())
         return [

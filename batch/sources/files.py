@@ -29,6 +29,7 @@ class FolderSource:
     def __init__(self, storage: Storage) -> None:
         """Take the folder."""
         self._storage = storage
+        self.is_local = storage.is_local
         self.columns: dict[str, str] = {}
 
     def pieces(self) -> Iterator[Piece]:
@@ -58,6 +59,8 @@ class ListSource:
         """Take the list."""
         self._list = storage
         self._folder = storage.parent
+        # Its lines may be URLs.
+        self.is_local = False
         self.columns: dict[str, str] = {}
 
     def pieces(self) -> Iterator[Piece]:

@@ -43,6 +43,10 @@ class Source(Protocol):
     def columns(self) -> dict[str, str]:
         """Of a table, the column by each role: image, label, id."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether its files are on this machine, so that reading them waits for no network."""
+
     def pieces(self) -> Iterator[Piece]:
         """All of it, in an order that depends on the names of its files alone."""
 

@@ -28,6 +28,7 @@ class ParquetSource:
     def __init__(self, storage: Storage, *, paths: Sequence[str], columns: dict[str, str]) -> None:
         """Take the folder, the files in it, and the columns to read by their roles."""
         self._storage = storage
+        self.is_local = storage.is_local
         self._paths = paths
         self.columns = columns
 
@@ -75,6 +76,7 @@ class ArrowSource:
     def __init__(self, storage: Storage, *, paths: Sequence[str], columns: dict[str, str]) -> None:
         """Take the folder, the files in it, and the columns to read by their roles."""
         self._storage = storage
+        self.is_local = storage.is_local
         self._paths = paths
         self.columns = columns
 

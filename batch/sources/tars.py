@@ -25,6 +25,7 @@ class TarSource:
     def __init__(self, storage: Storage, *, paths: Sequence[str] | None) -> None:
         """Take the folder and the tars in it; without `paths`, all that are there or below."""
         self._storage = storage
+        self.is_local = storage.is_local
         self._paths = paths
         self.columns: dict[str, str] = {}
 
@@ -50,7 +51,7 @@ class TarSource:
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose header must be sound: after the first, tarfile takes any other for the end of the tar."""
+    """A member whose header must be sound: after the first, tarfile takes any other for the end."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
