@@ -86,8 +86,11 @@ def decode(
 @tokens_app.command()
 def export(
     dataset: DatasetArgument,
-    folder: Annotated[Path, typer.Argument(help="Folder for the arrays, which is made.", file_okay=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder for the files, which is made.", file_okay=False)],
     *,
+    tars: Annotated[
+        bool, typer.Option("--tars", help="A WebDataset tar for each shard, and no arrays.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a dataset's tokens as one memory-mappable .npy a level, with labels.npy and index.json.
@@ -96,16 +99,17 @@ def export(
     """
     from .dataset import Dataset
     from .storage import Storage
-    from .training_view import export_arrays
+    from .training_view import export_arrays, export_tars
 
-    view = export_arrays(Dataset(Storage(dataset)), folder)
+    write = export_tars if tars else export_arrays
+    view = write(Dataset(Storage(dataset)), folder)
     if as_json:
         files = [str(path) for path in view.files]
         result = {"num_images": view.num_images, "num_left_out": view.num_left_out, "files": files}
         typer.echo(json.dumps(result))
         return
     left_out = f" ({view.num_left_out:,} failed ones left out)" if view.num_left_out else ""
-    typer.echo(f"{view.num_images:,} images{left_out} in {', '.join(map(str, view.files))}")
+    typer.echo(f"{view.num_images:,} images{left_out} in {folder}: {len(view.files):,} files")
 
 
 @app.command()

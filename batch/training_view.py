@@ -1,9 +1,10 @@
-"""The dataset as arrays for training: one memory-mappable .npy a level, and the labels.
+"""The dataset for training: one memory-mappable .npy a level, and the labels; or WebDataset tars.
 
 n images with tokens, h w latent grid.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from kohonen_tokenizer.atomic_file import new_file, write_atomically
 from kohonen_tokenizer.service.npy import write_npy
 
 from .dataset import Dataset
-from .identity import TokenLevel
+from .identity import Identity, TokenLevel
 from .rows import token_dtype, tokens_of
+from .tar_files import write_tar
 
 INDEX_FILE = "index.json"
 LABELS_FILE = "labels.npy"
@@ -57,6 +59,41 @@ def export_arrays(dataset: Dataset, folder: Path) -> TrainingView:
     files.append(folder / INDEX_FILE)
     write_atomically(files[-1], json.dumps(index, indent=2).encode() + b"\n")
     return TrainingView(num_images=num_images, num_left_out=manifest.num_failed, files=tuple(files))
+
+
+def export_tars(dataset: Dataset, folder: Path) -> TrainingView:
+    """Write a WebDataset tar for each shard: of an image `LEVEL.npy` [h, w] for each level, and its label `cls`.
+
+    Raises:
+        DatasetError: an id that is no relative path.
+        OSError: the folder cannot be written or is full.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [level.name for level in dataset.identity.levels]
+    files = []
+    tables = dataset.tables(["id", "status", "label", *names])
+    for record, table in zip(dataset.manifest.shards, tables, strict=True):
+        files.append(folder / Path(record.file).with_suffix(".tar"))
+        samples = _samples(table.filter(pc.equal(table["status"], "ok")), dataset.identity)
+        write_tar(files[-1], samples)
+    manifest = dataset.manifest
+    return TrainingView(
+        num_images=manifest.num_images - manifest.num_failed,
+        num_left_out=manifest.num_failed,
+        files=tuple(files),
+    )
+
+
+def _samples(table: pa.Table, identity: Identity) -> Iterator[tuple[str, dict[str, bytes]]]:
+    for batch in table.to_batches():
+        names, labels = (batch.column(column).to_pylist() for column in ("id", "label"))
+        grids = [tokens_of(batch.column(level.name), level=level) for level in identity.levels]
+        for row, (name, label) in enumerate(zip(names, labels, strict=True)):
+            members = {
+                f"{level.name}.npy": write_npy(tokens[row])
+                for level, tokens in zip(identity.levels, grids, strict=True)
+            }
+            yield name, members | ({} if label is None else {"cls": label.encode()})
 
 
 def _write_level(dataset: Dataset, level: TokenLevel, *, folder: Path, num_images: int) -> Path:

@@ -1,12 +1,13 @@
-"""The batch job beside its in-process ceiling and beside a plain DataLoader loop: JSON in benchmarks/results/.
+"""The batch job beside its in-process ceiling and a plain DataLoader loop: JSON in benchmarks/results/.
 
     python -m benchmarks.batch
 
-Folders of JPEG files are encoded, the files in the page cache, by the command as a user gives it. A program is
-run on a small and on a large folder, and its rate is the images more by the seconds more: what it takes to
-start, a second or two, is no part of a job of hours. In each round the ceiling and the programs are measured one
-after the other and a ratio is taken within a round; the ceiling decodes images from memory and writes nothing.
-Beside the ratio in seconds stands the one in CPU seconds, which does not move with what else the machine does.
+Folders of JPEG files are encoded, the files in the page cache, by the command as a user gives it. A program
+is run on a small and on a large folder, and its rate is the images more by the seconds more: what it takes to
+start, a second or two, is no part of a job of hours. In each round the ceiling and the programs are measured
+one after the other and a ratio is taken within a round; the ceiling decodes images from memory and writes
+nothing. Beside the ratio in seconds stands the one in CPU seconds, which moves little with what else the
+machine does.
 """
 
 import argparse
@@ -91,6 +92,7 @@ def main() -> int:
 def _measure(
     workload: Workload, *, sizes: tuple[int, int], bundle: Path, rounds: int, scratch: Path
 ) -> list[Measurement]:
+    (scratch / "out").mkdir(parents=True)
     folders = [_write_images(workload, count, scratch / str(count)) for count in sizes]
     encoder = bundle / "encoder.onnx"
     programs: dict[str, Command] = {
@@ -112,7 +114,8 @@ def _measure(
             ceiling_rate * (time.perf_counter() - started) / (time.process_time() - started_cpu_s)
         )
         for program, command in programs.items():
-            small, large = (_run(command(source, scratch / "out")) for source in folders)
+            outputs = [scratch / "out" / str(count) for count in sizes]
+            small, large = (_run(command(folder, out)) for folder, out in zip(folders, outputs, strict=True))
             num_images = sizes[1] - sizes[0]
             rate = num_images / (large.seconds - small.seconds)
             cpu_rate = num_images / (large.cpu_s - small.cpu_s)
@@ -128,7 +131,8 @@ def _measure(
                 )
             )
             print(f"round {number + 1}, ceiling {ceiling_rate:,.0f} images/s ({best}): {_line(found[-1])}")
-            shutil.rmtree(scratch / "out", ignore_errors=True)
+            shutil.rmtree(scratch / "out")
+            (scratch / "out").mkdir()
     return found
 
 

@@ -1,5 +1,6 @@
 """What reads a finished dataset: verify, tokens export, decode."""
 
+import io
 import json
 import tarfile
 from pathlib import Path
@@ -82,7 +83,7 @@ def test_export_gives_arrays_for_training(
 ) -> None:
     status, out, _ = run("tokens", "export", dataset, tmp_path / "arrays")
     assert status == 0
-    assert out.startswith("69 images (1 failed ones left out) in ")
+    assert out == f"69 images (1 failed ones left out) in {tmp_path}/arrays: 3 files\n"
     tokens = np.load(tmp_path / "arrays" / "tokens.npy", mmap_mode="r")
     assert (tokens.dtype, tokens.shape) == (np.uint16, (NUM_IMAGES - 1, 2, 2))
     np.testing.assert_array_equal(tokens, tiny_model.encode(good))
@@ -115,6 +116,18 @@ def test_export_without_labels(
     encode(tmp_path / "flat", tmp_path / "dataset")
     assert run("tokens", "export", tmp_path / "dataset", tmp_path / "arrays")[0] == 0
     assert sorted(path.name for path in (tmp_path / "arrays").iterdir()) == ["index.json", "tokens.npy"]
+
+
+def test_export_gives_tars_of_tokens(
+    run: Command, tmp_path: Path, dataset: Path, good: np.ndarray, tiny_model: TinyModel
+) -> None:
+    assert run("tokens", "export", dataset, tmp_path / "tars", "--tars")[0] == 0
+    assert len(list((tmp_path / "tars").iterdir())) == 5
+    with tarfile.open(tmp_path / "tars" / "00004.tar") as tar:
+        assert tar.getnames()[-2:] == ["dog/069_png.tokens.npy", "dog/069_png.cls"]
+        member = tar.extractfile("dog/069_png.tokens.npy")
+        assert member is not None
+        np.testing.assert_array_equal(np.load(io.BytesIO(member.read())), tiny_model.encode(good)[-1])
 
 
 def test_decode_gives_image_files(
