@@ -75,7 +75,7 @@ class Outcome:
     seconds: float
 
 
-OnProgress = Callable[[Standing, Tally], None]
+OnStart = Callable[[Standing, Tally], None]
 
 
 def look(source: Source, destination: Storage, *, options: Options) -> Standing:
@@ -88,14 +88,14 @@ def look(source: Source, destination: Storage, *, options: Options) -> Standing:
     return _standing(destination, plan=plan, options=options)
 
 
-def run(source: Source, destination: Storage, *, options: Options, on_progress: OnProgress) -> Outcome:
+def run(source: Source, destination: Storage, *, options: Options, on_start: OnStart) -> Outcome:
     """Encode `source` into `destination`, or what is missing there.
 
     Args:
         source: the images.
         destination: a new folder, or that of the same job before.
         options: how.
-        on_progress: is called when the work begins, and several times a second while it lasts.
+        on_start: is called when the work begins, with what will count it.
 
     Raises:
         BatchError: it was refused, or it stopped; the shards that are complete stay.
@@ -112,6 +112,7 @@ def run(source: Source, destination: Storage, *, options: Options, on_progress: 
             destination.remove(MANIFEST_FILE)
         started = time.monotonic()
         tally = Tally(max_errors=options.max_errors)
+        on_start(standing, tally)
         work = Work(
             plan=standing.plan,
             source=source,
@@ -125,13 +126,7 @@ def run(source: Source, destination: Storage, *, options: Options, on_progress: 
         )
         records |= {
             record.shard: record
-            for record in encode_shards(
-                work,
-                standing.to_do,
-                num_workers=options.num_workers,
-                tally=tally,
-                on_wait=lambda: on_progress(standing, tally),
-            )
+            for record in encode_shards(work, standing.to_do, num_workers=options.num_workers, tally=tally)
         }
         manifest = DatasetManifest.of(standing.plan, records)
         write_manifest(destination, manifest)

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
 
 import typer
 from tqdm import tqdm
@@ -11,7 +12,7 @@ from tqdm import tqdm
 from .dataset import Dataset
 from .errors import ErrorLimitError
 from .exit_status import ERROR_LIMIT, INTERRUPTED, SOME_FAILED
-from .job import OnProgress, Options, Outcome, Standing, look, run
+from .job import OnStart, Options, Outcome, Standing, look, run
 from .sources.source import Source
 from .storage import Storage
 from .tally import Tally
@@ -20,6 +21,7 @@ _MAX_FAILURES_SHOWN = 20
 # A log gets a line now and then, a terminal a bar that moves.
 _LOG_INTERVAL_S = 30.0
 _TERMINAL_INTERVAL_S = 0.2
+_POLL_S = 0.1
 
 
 def say_what_is_to_do(source: Source, destination: Storage, *, options: Options, as_json: bool) -> None:
@@ -57,8 +59,8 @@ def run_and_report(source: Source, destination: Storage, *, options: Options, as
         BatchError: it was refused, or cannot go on.
     """
     try:
-        with _progress_bar() as on_progress:
-            outcome = run(source, destination, options=options, on_progress=on_progress)
+        with _progress_bar() as on_start:
+            outcome = run(source, destination, options=options, on_start=on_start)
     except ErrorLimitError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(ERROR_LIMIT) from None
@@ -76,18 +78,31 @@ def run_and_report(source: Source, destination: Storage, *, options: Options, as
 
 
 @contextmanager
-def _progress_bar() -> Iterator[OnProgress]:
-    """A bar that begins when the first images are done; images of earlier runs are not part of its rate."""
+def _progress_bar() -> Iterator[OnStart]:
+    """A bar that moves by itself once the job has started; images of earlier runs are no part of its rate."""
     interval_s = _TERMINAL_INTERVAL_S if sys.stderr.isatty() else _LOG_INTERVAL_S
+    is_over = Event()
+    threads: list[Thread] = []
+
     with tqdm(unit=" images", mininterval=interval_s, dynamic_ncols=True, leave=False, delay=0.5) as bar:
 
-        def show(standing: Standing, tally: Tally) -> None:
+        def watch(standing: Standing, tally: Tally) -> None:
             if standing.plan.num_images is not None:
                 bar.total = standing.plan.num_images - standing.num_images_done
-            bar.set_postfix({"failed": tally.num_failed}, refresh=False)
-            bar.update(tally.num_images - bar.n)
+            while not is_over.wait(_POLL_S):
+                bar.set_postfix({"failed": tally.num_failed}, refresh=False)
+                bar.update(tally.num_images - bar.n)
 
-        yield show
+        def start(standing: Standing, tally: Tally) -> None:
+            threads.append(Thread(target=watch, args=(standing, tally), name="progress", daemon=True))
+            threads[0].start()
+
+        try:
+            yield start
+        finally:
+            is_over.set()
+            for thread in threads:
+                thread.join()
 
 
 def _result(outcome: Outcome, *, failures: list[tuple[str, str]]) -> dict[str, object]:

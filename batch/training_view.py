@@ -62,7 +62,7 @@ def export_arrays(dataset: Dataset, folder: Path) -> TrainingView:
 
 
 def export_tars(dataset: Dataset, folder: Path) -> TrainingView:
-    """Write a WebDataset tar for each shard: of an image `LEVEL.npy` [h, w] for each level, and its label `cls`.
+    """Write a WebDataset tar for each shard: an image has `LEVEL.npy` [h, w] and its label `cls`.
 
     Raises:
         DatasetError: an id that is no relative path.

@@ -7,8 +7,8 @@ for each other's interpreter. On a GPU they take turns: while one decodes images
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import parent_process
 from multiprocessing.connection import wait as wait_for_objects
@@ -19,14 +19,13 @@ from .errors import WorkerError
 from .shards import ShardRecord
 from .tally import CONTEXT, Tally
 
-_POLL_S = 0.1
 # The reading thread of a worker and the one that encodes hand each other the interpreter; the default of 5 ms
 # is as long as ten images take.
 _SWITCH_INTERVAL_S = 0.0005
 
 
 def encode_shards(
-    work: Work, shards: Sequence[int], *, num_workers: int, tally: Tally, on_wait: Callable[[], None]
+    work: Work, shards: Sequence[int], *, num_workers: int, tally: Tally
 ) -> Iterator[ShardRecord]:
     """Encode `shards` and yield the record of each as it is complete, in any order.
 
@@ -35,7 +34,6 @@ def encode_shards(
         shards: what is to be done.
         num_workers: processes; a single worker is this one.
         tally: counts what is done.
-        on_wait: is called several times a second, or after each batch of a single worker.
 
     Raises:
         WorkerError: a process died.
@@ -43,32 +41,23 @@ def encode_shards(
         TokenizerError: the model does not start.
     """
     if num_workers == 1 or len(shards) < 2:
-        return _encode_here(work, shards, tally=tally, on_wait=on_wait)
-    return _encode_in_processes(
-        work, shards, num_workers=min(num_workers, len(shards)), tally=tally, on_wait=on_wait
-    )
+        return _encode_here(work, shards, tally=tally)
+    return _encode_in_processes(work, shards, num_workers=min(num_workers, len(shards)), tally=tally)
 
 
-def _encode_here(
-    work: Work, shards: Sequence[int], *, tally: Tally, on_wait: Callable[[], None]
-) -> Iterator[ShardRecord]:
-    encoder = ShardEncoder.load(work) if shards else None
-    for shard in shards:
-        assert encoder is not None
-        yield encoder.encode(shard, tally=tally)
-        on_wait()
+def _encode_here(work: Work, shards: Sequence[int], *, tally: Tally) -> Iterator[ShardRecord]:
+    worker = _Worker(work, tally)
+    return map(worker.encode, shards)
 
 
 def _encode_in_processes(
-    work: Work, shards: Sequence[int], *, num_workers: int, tally: Tally, on_wait: Callable[[], None]
+    work: Work, shards: Sequence[int], *, num_workers: int, tally: Tally
 ) -> Iterator[ShardRecord]:
     with ProcessPoolExecutor(num_workers, CONTEXT, initializer=_begin, initargs=(work, tally)) as pool:
-        pending = {pool.submit(_encode, shard) for shard in shards}
+        futures = [pool.submit(_encode, shard) for shard in shards]
         try:
-            while pending:
-                done, pending = wait(pending, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-                on_wait()
-                yield from (future.result() for future in done)
+            for future in as_completed(futures):
+                yield future.result()
         except BrokenProcessPool:
             raise WorkerError(
                 "a worker process died (was it killed, or out of memory?); the same command carries on, "
@@ -80,7 +69,7 @@ def _encode_in_processes(
 
 
 class _Worker:
-    """What a worker process holds: its job, and the model once the first shard has come."""
+    """What a worker holds: its job, and the model once the first shard has come."""
 
     def __init__(self, work: Work, tally: Tally) -> None:
         self._work = work
