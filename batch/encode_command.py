@@ -13,10 +13,15 @@ from kohonen_tokenizer.service.options import (
     NumThreadsOption,
     ResizeOption,
 )
+from kohonen_tokenizer.service.runtime.devices import Device
+from kohonen_tokenizer.service.runtime.threads import available_threads
 
 from .sources.source import Kind
 
 _IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
+
+# Each has a copy of the model and of the device's libraries in the memory of the GPU.
+_MAX_GPU_WORKERS = 4
 
 _JOB_OPTIONS = frozenset(
     (
@@ -69,7 +74,10 @@ def encode(
         int, typer.Option(min=1, max=2**20, help="Images of a shard; a tar is a shard by itself.")
     ] = 4096,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Processes; without it, one for each CPU.")
+        int | None,
+        typer.Option(
+            min=1, max=1024, help="Processes; without it, one for each CPU, and at most 4 on a GPU."
+        ),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, max=4096, help="Images of one run of the model.")
@@ -116,7 +124,6 @@ def encode(
         return
     from kohonen_tokenizer.service.runtime.backends import device_check
     from kohonen_tokenizer.service.runtime.devices import choose_device
-    from kohonen_tokenizer.service.runtime.threads import available_threads
 
     from .job import Options
     from .reporting import run_and_report, say_what_is_to_do
@@ -124,14 +131,20 @@ def encode(
     from .storage import Storage
 
     source_url, destination_url = paths
+    destination = Storage(destination_url)
+    if destination.is_inside(Storage(source_url)):
+        raise ParameterError(
+            f"DEST {destination_url} lies in SOURCE, which it would change; give another folder"
+        )
+    chosen_device = choose_device(device, check=device_check(backend))
     options = Options(
         bundle=str(bundle),
         resize=resize,
-        device=choose_device(device, check=device_check(backend)),
+        device=chosen_device,
         backend=backend,
         num_threads=num_threads,
         rows_per_shard=rows_per_shard,
-        num_workers=workers or available_threads(),
+        num_workers=workers or _default_workers(chosen_device),
         batch_size=batch_size,
         max_errors=0 if strict else max_errors,
         retry_failed=retry_failed,
@@ -145,7 +158,12 @@ def encode(
         id_column=id_column,
     )
     act = say_what_is_to_do if dry_run else run_and_report
-    act(source, Storage(destination_url), options=options, as_json=as_json)
+    act(source, destination, options=options, as_json=as_json)
+
+
+def _default_workers(device: Device) -> int:
+    num_threads = available_threads()
+    return num_threads if device == "cpu" else min(num_threads, _MAX_GPU_WORKERS)
 
 
 def _is_job(paths: list[str], *, output: Path | None) -> bool:

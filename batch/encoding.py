@@ -16,7 +16,6 @@ from kohonen_tokenizer.service.runtime.devices import Device
 from kohonen_tokenizer.service.runtime.manifest import GraphFormat
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
 
-from .errors import DestinationError
 from .identity import Identity
 from .plan import Plan, read_pieces
 from .preparation import Prepared, prepare
@@ -73,7 +72,7 @@ class ShardEncoder:
         """Encode `shard`, put it in place and commit it.
 
         Raises:
-            DestinationError: the destination cannot be written or is full.
+            OSError: the destination cannot be written or is full.
             ErrorLimitError: too many images have failed.
             StoppedError: the job stops.
         """
@@ -89,20 +88,14 @@ class ShardEncoder:
             num_images += len(rows)
             num_failed += sum(row.status == "failed" for row in rows)
             tally.add(rows)
-        try:
-            return commit_shard(
-                destination,
-                shard,
-                writer.finish(),
-                num_images=num_images,
-                num_failed=num_failed,
-                engine=f"{work.backend} on {work.device}",
-            )
-        except OSError as error:
-            raise DestinationError(
-                f"{error.filename or destination.url}: {error.strerror or error}; "
-                "mend that, and the same command carries on"
-            ) from None
+        return commit_shard(
+            destination,
+            shard,
+            writer.finish(),
+            num_images=num_images,
+            num_failed=num_failed,
+            engine=f"{work.backend} on {work.device}",
+        )
 
     def _batches(self, samples: Iterator[Sample], *, kept: dict[str, Row]) -> Iterator[list[Prepared]]:
         """Images as the model takes them, of one run each."""

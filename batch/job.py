@@ -100,10 +100,11 @@ def run(source: Source, destination: Storage, *, options: Options, on_start: OnS
     Raises:
         BatchError: it was refused, or it stopped; the shards that are complete stay.
         TokenizerError: the model does not start.
+        OSError: a folder of the source cannot be listed.
     """
+    plan, pieces = _plan(source, options=options)
     with _destination_errors(destination), locked(destination):
         destination.remove_temporary_files()
-        plan, pieces = _plan(source, options=options)
         standing = _standing(destination, plan=plan, options=options)
         if read_plan(destination) is None:
             write_plan(destination, plan, pieces=pieces)

@@ -50,6 +50,10 @@ class Storage:
         """Where `path` is on this machine; of a local storage only."""
         return Path(self._root, path)
 
+    def is_inside(self, other: "Storage") -> bool:
+        """Whether it is `other` or lies in it."""
+        return self._fs == other._fs and PurePosixPath(self._root).is_relative_to(other._root)
+
     def is_file(self, path: str = "") -> bool:
         """Whether a file is there."""
         return self.local_path(path).is_file() if self.is_local else bool(self._fs.isfile(self._at(path)))
@@ -152,7 +156,7 @@ class Storage:
         if self.is_local:
             with os.scandir(self.local_path(folder)) as entries:
                 for entry in entries:
-                    if not entry.name.startswith("."):
+                    if not entry.name.startswith(".") and not _is_loop(entry):
                         (folders if entry.is_dir() else files).append(entry.name)
             return files, folders
         for entry in self._fs.ls(self._at(folder), detail=True):
@@ -163,3 +167,8 @@ class Storage:
 
     def _at(self, path: str) -> str:
         return f"{self._root.rstrip('/')}/{path}" if path else self._root
+
+
+def _is_loop(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a link to a folder that it lies in: to follow it would list everything many times."""
+    return entry.is_symlink() and Path(entry.path).parent.resolve().is_relative_to(Path(entry.path).resolve())

@@ -38,6 +38,7 @@ def encode_shards(
     Raises:
         WorkerError: a process died.
         BatchError: what ended a worker; all others have stopped when it is raised.
+        OSError: the destination cannot be written or is full.
         TokenizerError: the model does not start.
     """
     if num_workers == 1 or len(shards) < 2:

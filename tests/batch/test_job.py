@@ -203,6 +203,22 @@ def test_a_destination_that_is_no_folder(encode: Command, tmp_path: Path, photos
     assert err.startswith(f"error: {tmp_path}/file/out/_job: Not a directory; mend that")
 
 
+def test_a_destination_inside_the_source_is_refused(encode: Command, photos: Path) -> None:
+    status, _, err = encode(photos, photos / "tokens")
+    assert (status, err) == (
+        2,
+        f"error: DEST {photos}/tokens lies in SOURCE, which it would change; give another folder\n",
+    )
+    assert not (photos / "tokens").exists()
+
+
+def test_a_link_to_a_folder_above_is_not_followed(encode: Command, tmp_path: Path, photos: Path) -> None:
+    (photos / "cat" / "all").symlink_to(photos)
+    (photos / "more").symlink_to(photos / "dog")
+    status, out, _ = encode(photos, tmp_path / "out", "--json")
+    assert (status, json.loads(out)["num_images"]) == (0, NUM_IMAGES + 40)
+
+
 def test_two_jobs_at_once_on_one_destination(encode: Command, tmp_path: Path, photos: Path) -> None:
     import fcntl
 
