@@ -71,7 +71,12 @@ def encode(
     label_column: Annotated[str | None, typer.Option(help="Of a table: the column of labels.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Of a table: the column of unique names.")] = None,
     rows_per_shard: Annotated[
-        int, typer.Option(min=1, max=2**20, help="Images of a shard; a tar is a shard by itself.")
+        int,
+        typer.Option(
+            min=1,
+            max=2**20,
+            help="Images of a shard; a tar is one by itself, tables are cut each 2048 rows at least.",
+        ),
     ] = 4096,
     workers: Annotated[
         int | None,
@@ -117,6 +122,9 @@ def encode(
         from kohonen_tokenizer.service.image_files import encode_files
         from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
 
+        for path in paths:
+            if Path(path).is_dir():
+                raise ParameterError(f"{path} is a folder; to make a dataset of it give DEST too, a folder")
         if output is not None and output.suffix.lower() != ".npy":
             raise ParameterError(f"--output {output} must end in .npy; without --output JSON goes to stdout")
         tokenizer = Tokenizer.load(bundle, device=device, backend=backend, num_threads=num_threads)

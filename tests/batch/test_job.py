@@ -230,6 +230,12 @@ def test_two_jobs_at_once_on_one_destination(encode: Command, tmp_path: Path, ph
     assert err.startswith(f"error: another job is at work on {tmp_path}/out; wait for it")
 
 
+def test_a_folder_alone_lacks_its_destination(run: Command, photos: Path, tiny_bundle: Path) -> None:
+    status, _, err = run("encode", photos, "--bundle", tiny_bundle)
+    assert status == 2
+    assert err == f"error: {photos} is a folder; to make a dataset of it give DEST too, a folder\n"
+
+
 def test_options_of_a_job_are_refused_for_single_images(
     run: Command, photos: Path, tiny_bundle: Path
 ) -> None:
