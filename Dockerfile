@@ -38,6 +38,7 @@ RUN rm -f /opt/tokenizer/lib/python3.*/site-packages/onnxruntime/capi/libonnxrun
 FROM build AS package
 COPY kohonen_tokenizer kohonen_tokenizer
 COPY service service
+COPY batch batch
 COPY training training
 COPY export export
 RUN uv build --quiet --wheel --require-hashes --build-constraints constraints.txt --out-dir /wheel \

@@ -1,7 +1,10 @@
 """Files that are there whole or not at all."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -10,11 +13,22 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: the folder is missing, not writable, or full; `path` is then as it was.
     """
+    with new_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which is put at `path` when the context ends well, as `write_atomically` does.
+
+    Raises:
+        OSError: the folder is missing, not writable, or full; `path` is then as it was.
+    """
     # In the same folder, because a rename is atomic within one file system only.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
         sync(temporary)
         temporary.replace(path)
     except OSError as error:

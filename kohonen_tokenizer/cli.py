@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from kohonen_tokenizer import __version__
+from kohonen_tokenizer.batch.errors import BatchError
 from kohonen_tokenizer.export.errors import ExportError
 from kohonen_tokenizer.install_command import install_command
 from kohonen_tokenizer.service.errors import TokenizerError
@@ -31,13 +32,16 @@ class _Part:
 
 _SERVER = _Part("kohonen_tokenizer.service.serve")
 _SERVICE = _Part("kohonen_tokenizer.service.cli")
+_BATCH = _Part("kohonen_tokenizer.batch.cli", extra="batch")
 _TRAINING = _Part("kohonen_tokenizer.training.cli", extra="training")
 _EXPORT = _Part("kohonen_tokenizer.export.cli", extra="export")
 
 _COMMANDS = {
     "serve": (_SERVER, "Serve a bundle over HTTP."),
-    "encode": (_SERVICE, "Turn images into grids of tokens."),
-    "decode": (_SERVICE, "Turn grids of tokens back into images."),
+    "encode": (_BATCH, "Turn images into grids of tokens, a few or a dataset."),
+    "decode": (_BATCH, "Turn grids of tokens back into images, a few or a dataset."),
+    "verify": (_BATCH, "Read a dataset of tokens again and compare it with its manifest."),
+    "tokens": (_BATCH, "Export a dataset of tokens for training."),
     "inspect": (_SERVICE, "Verify a bundle and say what is in it."),
     "doctor": (_SERVICE, "Say what this machine can run the model on, and why not on more."),
     "new-key": (_SERVICE, "Make an API key for the service."),
@@ -83,7 +87,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     args = sys.argv[1:] if args is None else args
     try:
         status = _build()(args=args or ["--help"], prog_name=PROGRAM, standalone_mode=False)
-    except (TokenizerError, TrainingError, ExportError) as error:
+    except (TokenizerError, BatchError, TrainingError, ExportError) as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))

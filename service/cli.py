@@ -1,147 +1,21 @@
-"""The service's commands but `serve`: encode, decode, inspect, doctor, new-key."""
+"""The service's commands but `serve`: inspect, doctor, new-key."""
 
-import json
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from pydantic import JsonValue
 
-from kohonen_tokenizer.atomic_file import write_atomically
-
 from .doctor import doctor
-from .errors import InputError, ParameterError, TokensError
 from .http.auth import KeyScope, make_key
 from .http.settings_toml import write_table
-from .npy import write_npy
-from .runtime.backend import Tokens
-from .runtime.devices import DeviceChoice
-from .runtime.images import Resize, decode_image, encode_png, fit
-from .runtime.manifest import GraphFormat, Manifest, tensor_name
+from .runtime.manifest import Manifest
 from .runtime.tokenizer import Tokenizer
-from .token_grids import LevelGrids, TokenGrids, read_level_grids, read_token_grids
 
-app = typer.Typer(help="Use a bundle on files.", no_args_is_help=True)
-
-# Wide, because these are files of the user's own and not what strangers send to a service.
-MAX_IMAGE_PIXELS = 2**28
-
-BundleOption = Annotated[
-    Path, typer.Option(envvar="KOHONEN_BUNDLE", help="The bundle: a folder, or a .zip of the same files.")
-]
-DeviceOption = Annotated[
-    DeviceChoice,
-    typer.Option(
-        envvar="KOHONEN_DEVICE",
-        help="Where the model runs. auto takes cuda where it works; a device that is named never falls back.",
-    ),
-]
-BackendOption = Annotated[
-    GraphFormat,
-    typer.Option(
-        envvar="KOHONEN_BACKEND",
-        help="Which graphs of the bundle run. Those of torch need the extra torch, and can hold code.",
-    ),
-]
-NumThreadsOption = Annotated[
-    int | None,
-    typer.Option(
-        envvar="KOHONEN_NUM_THREADS",
-        min=1,
-        max=1024,
-        help="Threads of the model on the CPU; without it, as many as this process may use.",
-    ),
-]
-
+app = typer.Typer(help="Look at bundles, and at what this machine can do.", no_args_is_help=True)
 
 app.command()(doctor)
-
-
-@app.command()
-def encode(
-    images: Annotated[list[Path], typer.Argument(help="JPEG, PNG or WebP files; - reads stdin.")],
-    *,
-    bundle: BundleOption,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="A .npy file for the tokens, int32 [B, h, w]; without it JSON goes to stdout."),
-    ] = None,
-    resize: Annotated[
-        Resize,
-        typer.Option(
-            help="For images of another size: crop scales the short side and keeps the center, "
-            "squash scales both sides, strict refuses."
-        ),
-    ] = "crop",
-    device: DeviceOption = "auto",
-    backend: BackendOption = "onnx",
-    num_threads: NumThreadsOption = None,
-) -> None:
-    """Turn images into grids of tokens.
-
-    Example: kohonen-tokenizer encode a.jpg --bundle my-bundle --output tokens.npy
-    """
-    if output is not None and output.suffix.lower() != ".npy":
-        raise ParameterError(f"--output {output} must end in .npy; without --output JSON goes to stdout")
-    tokenizer = Tokenizer.load(bundle, device=device, backend=backend, num_threads=num_threads)
-    if output is not None and len(tokenizer.levels) > 1:
-        raise ParameterError(
-            f"--output {output} holds one array, and this model has {', '.join(tokenizer.levels)}; "
-            "leave it out, and JSON goes to stdout"
-        )
-    size = tokenizer.manifest.image
-    pixels = np.empty((len(images), size.height, size.width, size.channels), dtype=np.uint8)
-    for index, path in enumerate(images):
-        with _naming(path):
-            content = sys.stdin.buffer.read() if path == Path("-") else path.read_bytes()
-            image = decode_image(content, max_pixels=MAX_IMAGE_PIXELS)
-            pixels[index] = fit(image, height=size.height, width=size.width, resize=resize)
-    tokens = tokenizer.split_rows(tokenizer.encode_rows(pixels))
-    if output is None:
-        fields = {tensor_name(level): grids.tolist() for level, grids in tokens.items()}
-        typer.echo(json.dumps(fields | tokenizer.identity))
-    else:
-        write_atomically(output, write_npy(next(iter(tokens.values()))))
-
-
-@app.command()
-def decode(
-    tokens: Annotated[
-        Path, typer.Argument(help="Tokens [B, h, w]: a .npy file, or a .json file of what encode prints.")
-    ],
-    *,
-    bundle: BundleOption,
-    output: Annotated[
-        Path,
-        typer.Option(help="A .png file for one image, or a folder, which is made, for 00000.png and on."),
-    ],
-    device: DeviceOption = "auto",
-    backend: BackendOption = "onnx",
-    num_threads: NumThreadsOption = None,
-) -> None:
-    """Turn grids of tokens back into PNG images.
-
-    Example: kohonen-tokenizer decode tokens.npy --bundle my-bundle --output out
-    """
-    to_one_file = output.suffix.lower() == ".png"
-    if output.suffix and not to_one_file and not output.is_dir():
-        raise ParameterError(f"--output {output} ends in {output.suffix}; give a .png file or a folder")
-    tokenizer = Tokenizer.load(bundle, device=device, backend=backend, num_threads=num_threads)
-    with _naming(tokens):
-        rows = _read_tokens(tokens, tokenizer=tokenizer)
-        if to_one_file and len(rows) > 1:
-            raise TokensError(f"the file holds {len(rows)} grids, and {output} one image; give a folder")
-        images = tokenizer.decode_rows(rows)
-    if to_one_file:
-        write_atomically(output, encode_png(images[0]))
-        return
-    output.mkdir(parents=True, exist_ok=True)
-    for index, image in enumerate(images):
-        write_atomically(output / f"{index:05d}.png", encode_png(image))
 
 
 @app.command()
@@ -180,37 +54,6 @@ def inspect(
         typer.echo("\n".join(_summary(manifest)))
 
 
-def _read_tokens(path: Path, *, tokenizer: Tokenizer) -> Tokens:
-    """The tokens in a file, as the decoder of `tokenizer` takes them, of at least one image."""
-    kind = path.suffix.lower()
-    if kind not in (".npy", ".json"):
-        raise TokensError(f"the file ends in {path.suffix!r}; give a .npy or .json file")
-    content = path.read_bytes()
-    grids: TokenGrids | LevelGrids
-    if len(tokenizer.levels) == 1:
-        grids = read_token_grids(content, kind="npy" if kind == ".npy" else "json")
-    elif kind == ".json":
-        grids = read_level_grids(content, levels=list(tokenizer.levels))
-    else:
-        raise TokensError(
-            f"a .npy holds one array, and this model has {', '.join(tokenizer.levels)}; give a .json file"
-        )
-    grids.check_claims(tokenizer.identity)
-    tokens = tokenizer.check_tokens(grids.tokens)
-    if not len(tokens):
-        raise TokensError("the file holds no token grids; give at least one")
-    return tokens
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Say in which file an error is: a command may be given many."""
-    try:
-        yield
-    except InputError as error:
-        raise type(error)(f"{path}: {error}") from None
-
-
 def _summary(manifest: Manifest) -> Iterator[str]:
     """What is in a bundle, one fact a line; its files must have been found to be as `manifest` says."""
     image, data, checkpoint = manifest.image, manifest.training_data, manifest.checkpoint
@@ -223,10 +66,7 @@ def _summary(manifest: Manifest) -> Iterator[str]:
         rows, columns = level.latent_grid
         map_shape = " x ".join(map(str, level.map_shape))
         yield f"level          {level.name}: {rows} x {columns} tokens an image"
-        yield (
-            f"codebook       {level.codebook_size} codes of {level.code_dim} numbers "
-            f"on a {map_shape} {level.map_topology} map"
-        )
+        yield f"codebook       {level.codebook_size} codes of {level.code_dim} numbers on a {map_shape} map"
         yield f"codebook hash  {level.codebook_sha256}"
     yield f"trained on     {data.name}, {data.num_images} images ({data.license})"
     yield f"checkpoint     step {checkpoint.step}, sha256 {checkpoint.sha256}"

@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,10 @@ import kohonen_tokenizer
 from kohonen_tokenizer.cli import main
 from kohonen_tokenizer.install_command import install_command
 
-COMMANDS = ["serve", "encode", "decode", "inspect", "doctor", "new-key", "train", "evaluate", "export"]
+COMMANDS = [
+    *("serve", "encode", "decode", "verify", "tokens", "inspect", "doctor", "new-key"),
+    *("train", "evaluate", "export"),
+]
 
 
 def status_of(*args: str) -> int:
@@ -43,8 +47,8 @@ def test_help_loads_no_part() -> None:
         "from kohonen_tokenizer.cli import main\n"
         "try:\n    main(['--help'])\n"
         "except SystemExit as end:\n    assert end.code == 0\n"
-        "heavy = {'torch', 'onnxruntime', 'fastapi', 'numpy', 'onnx', 'PIL'}\n"
-        "parts = {f'kohonen_tokenizer.{part}.cli' for part in ('service', 'training', 'export')}\n"
+        "heavy = {'torch', 'onnxruntime', 'fastapi', 'numpy', 'onnx', 'PIL', 'pyarrow', 'fsspec'}\n"
+        "parts = {f'kohonen_tokenizer.{part}.cli' for part in ('service', 'batch', 'training', 'export')}\n"
         "print('loaded:', (heavy | parts) & set(sys.modules))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -123,6 +127,28 @@ def test_without_torch_a_command_has_its_help_and_names_its_extra(args: list[str
         "",
         f"error: {command} needs torch, which is not installed; run: {install_command(extra)}\n",
     )
+
+
+def test_without_pyarrow_a_dataset_names_its_extra_and_images_need_none() -> None:
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        code = (
+            "import sys\n"
+            "for name in ('pyarrow', 'fsspec', 'tqdm'):\n    sys.modules[name] = None\n"
+            "from kohonen_tokenizer.cli import main\n"
+            "main(sys.argv[1:])\n"
+        )
+        command = [sys.executable, "-c", code, "encode", *args, "--bundle", "bundles/cifar10-ksom-512"]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1]
+        )
+
+    done = run("docs", "nowhere")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: encode needs ")
+    assert done.stderr.endswith(f", which is not installed; run: {install_command('batch')}\n")
+    done = run("docs/example.jpg")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith('{"tokens": [[[')
 
 
 @pytest.mark.parametrize(
