@@ -10,9 +10,25 @@ from PIL import Image
 
 from kohonen_tokenizer.cli import main
 
-from ..service.conftest import TinyModel, make_bundle, random_images, tiny_bundle, tiny_files, tiny_model
+from ..service.conftest import (
+    TinyModel,
+    make_bundle,
+    random_images,
+    tiny_bundle,
+    tiny_files,
+    tiny_model,
+    two_level_bundle,
+)
 
-__all__ = ["TinyModel", "make_bundle", "random_images", "tiny_bundle", "tiny_files", "tiny_model"]
+__all__ = [
+    "TinyModel",
+    "make_bundle",
+    "random_images",
+    "tiny_bundle",
+    "tiny_files",
+    "tiny_model",
+    "two_level_bundle",
+]
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from kohonen_tokenizer import Tokenizer
+
 from .conftest import NUM_IMAGES, Command, TinyModel, png
 
 
@@ -182,3 +184,24 @@ def test_ids_do_not_leave_the_folder(
     assert status == 2
     assert "the id '../../a' is no name of a file in a folder" in err
     assert not list(tmp_path.rglob("a.png"))
+
+
+def test_two_levels_have_a_column_each_and_come_back(
+    run: Command, tmp_path: Path, photos: Path, two_level_bundle: Path
+) -> None:
+    dataset, images = tmp_path / "dataset", tmp_path / "images"
+    options = ["--bundle", two_level_bundle, "--device", "cpu"]
+    status, _, _ = run("encode", photos, dataset, *options, "--workers", "1")
+    assert status == 0
+    table = pq.read_table(dataset / "00000.parquet")
+    tokenizer = Tokenizer.load(two_level_bundle)
+    name = table["id"][5].as_py()
+    pixels = np.asarray(Image.open(photos / name))[None]
+    expected = tokenizer.encode(pixels)
+    assert set(expected) == {"top", "bottom"}
+    for level, grid in expected.items():
+        assert table[f"tokens_{level}"][5].as_py() == grid.ravel().tolist()
+    status, _, _ = run("decode", dataset, *options, "--output", images)
+    assert status == 0
+    decoded = np.asarray(Image.open(images / f"{name}.png"))
+    np.testing.assert_array_equal(decoded, tokenizer.decode(expected)[0])
