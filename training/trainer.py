@@ -159,7 +159,7 @@ class Trainer:
             num_images=len(self.images.train),
             batch_size=self.config.batch_size,
             seed=self.config.seed,
-            step=self.step_count,
+            step=step,
         )
 
     @torch.inference_mode()

@@ -56,7 +56,8 @@ def check_grids(tokens: object, *, level: Level) -> npt.NDArray[np.int32]:
         place = tuple(np.argwhere(outside)[0].tolist())
         raise TokenRangeError(
             f"token {tokens[place]} at {list(place)} is outside 0 to {level.codebook_size - 1}; "
-            "decode with the model that made the tokens"
+            "decode with the model that made the tokens",
+            index=place[0],
         )
     return tokens.astype(np.int32)
 

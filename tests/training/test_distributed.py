@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kohonen_tokenizer.training.checkpoint import Validation, load_checkpoint
+from kohonen_tokenizer.training.checkpoint import LevelUsage, Validation, load_checkpoint
 from kohonen_tokenizer.training.data import load_splits
 from kohonen_tokenizer.training.distributed import Ranks, device_of_rank
 from kohonen_tokenizer.training.errors import ConfigError
@@ -46,7 +46,7 @@ def ranks_results(config, photo_folder, out):
 
 
 def load(path):
-    with torch.serialization.safe_globals([Validation]):
+    with torch.serialization.safe_globals([LevelUsage, Validation]):
         return torch.load(path)
 
 
