@@ -1,11 +1,16 @@
 # Two environments: .venv-serve holds the base install, which is all that serving needs; .venv holds
-# everything, for training, export and the tests. Versions and hashes of both are those of constraints.txt.
+# everything, for training, export and the tests, and the client, which is a distribution of its own.
+# Versions and hashes of both are those of constraints.txt.
 
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 BUNDLE ?= bundles/cifar10-ksom-512
 DEVICE ?=
+
+TARGET ?= cpu
+ENGINE ?= docker
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' kohonen_tokenizer/__init__.py)
 
 UV := .uv/bin/uv
 RUN := .venv/bin/
@@ -14,10 +19,10 @@ ON_DEVICE = $(if $(DEVICE),--device $(DEVICE))
 INSTALL = $(UV) pip install --quiet --constraints constraints.txt --build-constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-ray fuzz check format benchmark bundle constraints clean
+.PHONY: help serve image test test-ray test-containers fuzz check format benchmark bundle constraints clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: .venv-serve/.ready ## Serve BUNDLE on HOST:PORT (127.0.0.1:8000)
 	.venv-serve/bin/kohonen-tokenizer serve --bundle $(BUNDLE) --host $(HOST) --port $(PORT) $(ON_DEVICE)
@@ -28,6 +33,13 @@ test: check ## Every check and every test
 
 test-ray: .venv/.ready ## The tests that start a Ray cluster on this machine
 	$(RUN)pytest -m ray tests/service/test_ray_deployment.py
+
+image: ## Build the container image TARGET (cpu; or gpu, torch, train) with ENGINE (docker)
+	$(ENGINE) build --target $(TARGET) --tag kohonen-tokenizer:$(TARGET) $(ENGINE_BUILD) \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) .
+
+test-containers: .venv/.ready ## Build the images and try the compose file (ENGINE=docker, COMPOSE="docker compose", STAND_INS=1)
+	$(RUN)pytest -m containers --capture=no --verbose tests/containers
 
 fuzz: .venv/.ready ## Calls made up from the OpenAPI document, EXAMPLES (200) of each and others every time
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),200) $(RUN)pytest --capture=no tests/service/http/test_schemathesis.py
@@ -74,7 +86,7 @@ $(UV): constraints.txt
 	$(INSTALL) --python .venv-serve --editable .
 	@touch $@
 
-.venv/.ready: pyproject.toml constraints.txt $(UV)
+.venv/.ready: pyproject.toml client/pyproject.toml constraints.txt $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) .venv
-	$(INSTALL) --python .venv --editable '.[dev]'
+	$(INSTALL) --python .venv --editable '.[dev]' --editable client
 	@touch $@

@@ -164,7 +164,9 @@ class _VectorEncoder:
         vectors = makers[nearest.input[0]].input[0]
         del model.graph.output[:]
         model.graph.output.append(
-            onnx.helper.make_tensor_value_info(vectors, onnx.TensorProto.FLOAT, [None, bundle.level.code_dim])
+            onnx.helper.make_tensor_value_info(
+                vectors, onnx.TensorProto.FLOAT, [None, bundle.manifest.levels[0].code_dim]
+            )
         )
         self._session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         self._codebook = bundle.codebook.vectors.astype(np.float64)

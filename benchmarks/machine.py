@@ -29,7 +29,7 @@ def describe_machine() -> dict[str, Any]:
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "load_average": os.getloadavg(),
-        "versions": _versions(_OURS, path=sys.path),
+        "versions": versions_of(_OURS, path=sys.path),
     }
 
 
@@ -41,21 +41,25 @@ def device_name() -> str:
 
 def peer_versions(venv: Path) -> dict[str, str]:
     """The versions of the peers in their environment `venv`."""
-    return _versions(_PEERS, path=[str(folder) for folder in venv.glob("lib/python*/site-packages")])
+    return versions_of(_PEERS, path=[str(folder) for folder in venv.glob("lib/python*/site-packages")])
 
 
-def _versions(names: Iterable[str], *, path: list[str]) -> dict[str, str]:
+def versions_of(names: Iterable[str], *, path: list[str]) -> dict[str, str]:
     """Those of the packages `names` that are installed on `path`."""
     found = importlib.metadata.distributions(path=path)
     installed = {distribution.name.lower(): distribution.version for distribution in found}
     return {name: installed[name] for name in names if name in installed}
 
 
-def write_result(benchmark: str, content: object) -> Path:
-    """Write `content` as JSON to the file of `benchmark` on this device."""
-    device = re.sub(r"[^a-z0-9]+", "-", device_name().lower()).strip("-")
+def write_result(
+    benchmark: str, content: object, *, device: str | None = None, report: str | None = None
+) -> Path:
+    """Write `content` as JSON, and a report beside it; their names say `device`, or else this processor."""
+    name = re.sub(r"[^a-z0-9]+", "-", (device or device_name()).lower()).strip("-")
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{benchmark}-{device}.json"
+    path = RESULTS / f"{benchmark}-{name}.json"
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
     write_atomically(path, orjson.dumps(content, option=options))
+    if report is not None:
+        write_atomically(path.with_suffix(".md"), f"{report}\n".encode())
     return path

@@ -10,14 +10,15 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from kohonen_tokenizer.service.runtime.manifest import GraphFiles, Manifest
+from kohonen_tokenizer.training.autoencoder import QuantizedAutoencoder
 from kohonen_tokenizer.training.checkpoint import Checkpoint
-from kohonen_tokenizer.training.model import VQVAE
+from kohonen_tokenizer.training.quantizer import VectorQuantizer
 
 from .bundle_files import archive_path, check_target, write_bundle
-from .errors import ExportError
+from .errors import BundleRefusedError, ExportError
 from .formats import FORMATS, CapturedGraph, WrittenGraphs
 from .graphs import DecoderGraph, EncoderGraph
-from .manifest import CODEBOOK_FILE, ModelCard, build_manifest
+from .manifest import ModelCard, build_manifest, codebook_name
 from .parity import Parity, check_num_images, check_parity
 
 
@@ -51,10 +52,14 @@ def export_bundle(
     check_target(out, overwrite=overwrite)
     check_num_images(images)
     check_weights(checkpoint)
+    check_method(checkpoint)
     model = checkpoint.model()
     written = write_graphs(model, image_size=checkpoint.config.data.image_size)
     parity = check_parity(model, written=written, images=images)
-    files = {CODEBOOK_FILE: codebook_file(model)}
+    files = {
+        codebook_name(level, num_levels=len(model.quantizers)): codebook_file(quantizer)
+        for level, quantizer in model.quantizers.items()
+    }
     graphs = {}
     for pair in written:
         name, suffix = pair.format.name, pair.format.suffix
@@ -64,7 +69,7 @@ def export_bundle(
         checkpoint,
         files=files,
         graphs=graphs,
-        codebook=model.quantizer.codebook.numpy(),
+        model=model,
         parity=parity,
         card=card,
     )
@@ -84,7 +89,17 @@ def check_weights(checkpoint: Checkpoint) -> None:
             )
 
 
-def write_graphs(model: VQVAE, *, image_size: int) -> list[WrittenGraphs]:
+def check_method(checkpoint: Checkpoint) -> None:
+    """Raise BundleRefusedError if a latent of the model is more than one code."""
+    quantizer = checkpoint.config.model.quantizer
+    if quantizer.method == "residual":
+        raise BundleRefusedError(
+            f"{checkpoint.path}: a latent is {quantizer.num_stages} codes of residual quantization, and a "
+            "bundle has one; export a model of another method"
+        )
+
+
+def write_graphs(model: QuantizedAutoencoder, *, image_size: int) -> list[WrittenGraphs]:
     """Both graphs of ``model`` in each format, in memory."""
     encoder = CapturedGraph.of(EncoderGraph(model, image_size=image_size))
     decoder = CapturedGraph.of(DecoderGraph(model, image_size=image_size))
@@ -94,8 +109,8 @@ def write_graphs(model: VQVAE, *, image_size: int) -> list[WrittenGraphs]:
     ]
 
 
-def codebook_file(model: VQVAE) -> bytes:
+def codebook_file(quantizer: VectorQuantizer) -> bytes:
     """The safetensors file with ``vectors`` float32 [K, D] and ``coordinates`` int32 [K, G]."""
-    vectors = model.quantizer.codebook.numpy()
-    coordinates = model.quantizer.grid.coordinates().numpy().astype(np.int32)
+    vectors = quantizer.codebook.detach().numpy()
+    coordinates = quantizer.grid.coordinates().numpy().astype(np.int32)
     return save({"vectors": vectors, "coordinates": coordinates})

@@ -38,9 +38,13 @@ def export(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the run's images, to compare the graphs on; without it, on images made in code.",
-            file_okay=False,
+            help="Folder, or .tar, of the run's images, to compare the graphs on; without it, on images made "
+            "in code.",
         ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of decoded images; by default DATA/.kohonen-cache.", file_okay=False),
     ] = None,
     model_license: Annotated[str, typer.Option("--license", help="License of the model.")] = "MIT",
     description: Annotated[
@@ -64,7 +68,7 @@ def export(
     exported = export_bundle(
         loaded,
         out,
-        images=comparison_images(loaded, data=data),
+        images=comparison_images(loaded, data=data, cache=cache),
         card=ModelCard(
             metrics=measured,
             license=model_license,
@@ -75,7 +79,7 @@ def export(
     typer.echo(summary(exported))
 
 
-def comparison_images(checkpoint: Checkpoint, *, data: Path | None) -> Tensor:
+def comparison_images(checkpoint: Checkpoint, *, data: Path | None, cache: Path | None) -> Tensor:
     """Images that training has not learnt from, uint8 [N, H, W, 3]: the data's, or made in code.
 
     Raises DataError when ``data`` cannot be read and CheckpointError when it is not the run's own.
@@ -90,7 +94,7 @@ def comparison_images(checkpoint: Checkpoint, *, data: Path | None) -> Tensor:
 
     if data is None:
         return smooth_images(NUM_IMAGES, size=checkpoint.config.data.image_size)
-    splits = load_splits(checkpoint.config.data, data)
+    splits = load_splits(checkpoint.config.data, data, cache=cache)
     check_data(checkpoint, splits)
     held_out = splits.validation if splits.test is None else splits.test
     # Spread over all of it: folders of images are sorted by class.

@@ -21,13 +21,13 @@ from torch.export import Dim, ExportedProgram
 
 from kohonen_tokenizer.service.runtime.silent_onnxruntime import onnxruntime
 
-from .graphs import Graph
+from .graphs import EncoderGraph, Graph, only
 
 OPSET = 20
 """Version of the standard ONNX operators in the graphs: onnxruntime reads it since 1.17."""
 
-Runner = Callable[[Tensor], Tensor]
-"""A graph read back from its bytes: one tensor in, one out, on the CPU."""
+Runner = Callable[..., Tensor | tuple[Tensor, ...]]
+"""A graph read back from its bytes, on the CPU: tensors in, one out, or a tuple of several."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +40,8 @@ class CapturedGraph:
     @classmethod
     def of(cls, module: Graph) -> CapturedGraph:
         """Capture ``module`` with a batch of any size."""
-        program = torch.export.export(module, (module.example_input(),), dynamic_shapes=({0: Dim("batch")},))
+        shapes = _of_inputs(module, [{0: Dim("batch")}] * len(module.input_names))
+        program = torch.export.export(module, module.example_inputs(), dynamic_shapes=shapes)
         for node in program.graph.nodes:
             # Both ONNX and .pt2 would publish where the sources lie on this machine.
             node.meta.pop("stack_trace", None)
@@ -75,11 +76,13 @@ class WrittenGraphs:
 
 def write_onnx(graph: CapturedGraph) -> bytes:
     """One ONNX file with the weights inside, optimized and checked."""
+    num_inputs = len(graph.module.input_names)
     exported = torch.onnx.export(
         graph.program,
-        input_names=[graph.module.input_name],
-        output_names=[graph.module.output_name],
-        dynamic_shapes=({0: Dim("batch")},),
+        input_names=graph.module.input_names,
+        output_names=graph.module.output_names,
+        # One name for the batch of all inputs: they have the same symbol, and to name it twice is a warning.
+        dynamic_shapes=_of_inputs(graph.module, [{0: Dim("batch")}] + [{}] * (num_inputs - 1)),
         opset_version=OPSET,
         dynamo=True,
         optimize=True,
@@ -88,7 +91,7 @@ def write_onnx(graph: CapturedGraph) -> bytes:
     assert exported is not None  # it is for the old exporter that the signature allows for None
     # What depends on the codebook alone, |w|^2 and the transpose, becomes a constant too; by itself the
     # optimizer leaves anything over 1,024 elements to be computed on each call.
-    codebook_elements = graph.module.codebook.numel()
+    codebook_elements = max(graph.module.codebook(level).numel() for level in graph.module.latent_grids)
     onnxscript.optimizer.optimize(
         exported.model, input_size_limit=codebook_elements, output_size_limit=codebook_elements
     )
@@ -103,11 +106,11 @@ def write_onnx(graph: CapturedGraph) -> bytes:
 def read_onnx(content: bytes) -> Runner:
     """The graph in an ONNX session on the CPU."""
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (source,), (target,) = session.get_inputs(), session.get_outputs()
+    names = [node.name for node in session.get_inputs()]
 
-    def run(array: Tensor) -> Tensor:
-        (result,) = session.run([target.name], {source.name: array.numpy()})
-        return torch.from_numpy(result)
+    def run(*arrays: Tensor) -> Tensor | tuple[Tensor, ...]:
+        feed = {name: array.numpy() for name, array in zip(names, arrays, strict=True)}
+        return only(tuple(torch.from_numpy(result) for result in session.run(None, feed)))
 
     return run
 
@@ -118,7 +121,7 @@ def write_torchscript(graph: CapturedGraph) -> bytes:
     # The trace writes down for each convolution whether it may fall to TF32 on a GPU: never.
     exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False)
     with _torchscript_allowed(), exact:
-        traced = torch.jit.trace(graph.module, (graph.module.example_input(),))  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(graph.module, graph.module.example_inputs())  # type: ignore[no-untyped-call]
         torch.jit.save(torch.jit.freeze(traced), buffer)
     return _without_debug_records(buffer)
 
@@ -149,6 +152,11 @@ FORMATS = (
     GraphFormat(name="torch_export", suffix="pt2", write=write_torch_export, read=read_torch_export),
 )
 """Every format of a bundle, by the names of the manifest's ``graphs``."""
+
+
+def _of_inputs(module: Graph, shapes: list[dict[int, Dim]]) -> tuple[object, ...]:
+    """``shapes`` of the inputs, by the parameters of forward(): the decoder's is one, ``*tokens``."""
+    return tuple(shapes) if isinstance(module, EncoderGraph) else (tuple(shapes),)
 
 
 @contextmanager

@@ -32,15 +32,11 @@ from kohonen_tokenizer.service.runtime.manifest import (
     sha256_hex,
 )
 from kohonen_tokenizer.service.runtime.silent_onnxruntime import onnxruntime
+from kohonen_tokenizer.training.autoencoder import QuantizedAutoencoder
 from kohonen_tokenizer.training.checkpoint import Checkpoint
-from kohonen_tokenizer.training.config import RunConfig
-from kohonen_tokenizer.training.model import DOWNSAMPLING
 
 from .errors import BundleRefusedError, ExportError, MetricsError
 from .parity import Parity
-
-LEVEL_NAME = "tokens"
-CODEBOOK_FILE = "codebook.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,20 +58,21 @@ def build_manifest(
     *,
     files: Mapping[str, bytes],
     graphs: Mapping[str, GraphFiles],
-    codebook: npt.NDArray[np.float32],
+    model: QuantizedAutoencoder,
     parity: Parity,
     card: ModelCard,
 ) -> Manifest:
     """The manifest of ``files`` made from ``checkpoint``.
 
-    ``graphs`` has the file names of each format, ``codebook`` the code vectors [K, D].
+    ``graphs`` has the file names of each format; ``model`` is the checkpoint's.
     Raises BundleRefusedError where a value does not fit.
     """
     config = checkpoint.config
     size = config.data.image_size
     run = config.to_dict()
     architecture = run.pop("model")
-    known = f"{size}x{size} images as tokens of a codebook of {len(codebook)}, trained on {config.data.name}"
+    sizes = " and ".join(f"a codebook of {level.grid.size}" for level in model.quantizers.values())
+    known = f"{size}x{size} images as tokens of {sizes}, trained on {config.data.name}"
     try:
         return Manifest(
             schema_version=1,
@@ -91,7 +88,10 @@ def build_manifest(
                 "python": platform.python_version(),
             },
             image=ImageSpec(height=size, width=size),
-            levels=(_level(config, codebook=codebook),),
+            levels=tuple(
+                _level(name, model=model, map_topology=config.model.quantizer.map_topology, image_size=size)
+                for name in model.quantizers
+            ),
             files={
                 name: FileRecord(sha256=sha256_hex(content), bytes=len(content))
                 for name, content in sorted(files.items())
@@ -137,17 +137,24 @@ def read_metrics(path: Path, *, checkpoint: Checkpoint) -> dict[str, Any]:
     return dict(metrics)
 
 
-def _level(config: RunConfig, *, codebook: npt.NDArray[np.float32]) -> Level:
-    side = config.data.image_size // DOWNSAMPLING
-    quantizer = config.model.quantizer
+def codebook_name(level: str, *, num_levels: int) -> str:
+    """Name of the file with the codebook of a level."""
+    return "codebook.safetensors" if num_levels == 1 else f"codebook_{level}.safetensors"
+
+
+def _level(name: str, *, model: QuantizedAutoencoder, map_topology: str, image_size: int) -> Level:
+    quantizer = model.quantizers[name]
+    codebook: npt.NDArray[np.float32] = quantizer.codebook.detach().numpy()
+    codebook_size, code_dim = codebook.shape
     return Level.model_validate(
         {
-            "name": LEVEL_NAME,
-            "latent_grid": (side, side),
-            "map_shape": quantizer.map_shape,
-            "codebook_size": quantizer.codebook_size,
-            "code_dim": config.model.code_dim,
-            "codebook_file": CODEBOOK_FILE,
+            "name": name,
+            "latent_grid": model.latent_grid(name, image_size=image_size),
+            "map_shape": quantizer.grid.shape,
+            "map_topology": map_topology,
+            "codebook_size": codebook_size,
+            "code_dim": code_dim,
+            "codebook_file": codebook_name(name, num_levels=len(model.quantizers)),
             "codebook_sha256": codebook_sha256(codebook),
         }
     )

@@ -8,15 +8,17 @@ B: batch. H, W: pixels. h, w: latent grid. N = B*h*w. K: codebook size. D: code 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from kohonen_tokenizer.training.model import VQVAE
-from kohonen_tokenizer.training.quantizer import relative_distances
+from kohonen_tokenizer.service.runtime.manifest import tensor_name
+from kohonen_tokenizer.training.autoencoder import QuantizedAutoencoder
+from kohonen_tokenizer.training.quantizer import CPU_SEARCH_ROWS, relative_distances
 
 from .errors import ExportError, ParityError
 from .formats import Runner, WrittenGraphs
@@ -40,7 +42,7 @@ NUM_IMAGES = sum(BATCHES)
 """Images that the gate takes."""
 
 GRIDS_AT_ONCE = 64
-"""Constant grids decoded in one batch: bounds the memory for a large codebook."""
+"""Grids of every code decoded in one batch: bounds the memory for a large codebook."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +59,7 @@ class Parity:
     """``TOP2_MARGIN``."""
 
     num_tokens: int
-    """Tokens compared, all formats together."""
+    """Tokens compared, all formats and levels together."""
 
     equal_share: float
     """Share of the tokens that are the checkpoint's own."""
@@ -79,33 +81,34 @@ def check_num_images(images: Tensor) -> None:
 
 
 @torch.no_grad()
-def check_parity(model: VQVAE, *, written: Sequence[WrittenGraphs], images: Tensor) -> Parity:
+def check_parity(model: QuantizedAutoencoder, *, written: Sequence[WrittenGraphs], images: Tensor) -> Parity:
     """Compare ``written`` with ``model`` on ``images`` uint8 [N, H, W, 3], on noise, and on every code.
 
     Tokens must be equal outside the top-2 margin; inside it the code that a graph chose may be farther than
-    the nearest by no more than the margin. Pixels, decoded from the images' tokens, from random tokens and
-    from each code's constant grid, must be within one level. Raises ParityError naming the format, the graph
-    and the batch, and ExportError for fewer than ``NUM_IMAGES`` images.
+    the nearest by no more than the margin. Where a level depends on the codes of another, it is judged given
+    those that the graph chose there. Pixels, decoded from the images' tokens, from random tokens and from
+    grids that have every code, must be within one step of 255. Raises ParityError naming the format, the
+    graph and the batch, and ExportError for fewer than ``NUM_IMAGES`` images.
     """
     check_num_images(images)
     noise = noise_images(NUM_IMAGES, size=images.shape[1])
     encoder_cases = [
-        _EncoderCase.of(pixels, model=model)
+        _EncoderCase(pixels=pixels, model=model)
         for source in (images[:NUM_IMAGES], noise)
         for pixels in torch.split(source, list(BATCHES))
     ]
     decoder_cases = [
         _DecoderCase(tokens=tokens, pixels=model.decode(tokens))
-        for tokens in _token_grids(encoder_cases, codebook_size=model.quantizer.grid.size)
+        for tokens in _token_grids([model.encode(case.pixels) for case in encoder_cases], model=model)
     ]
     num_tokens = num_equal = num_inside = max_difference = 0
     for graphs in written:
         encoder = _GraphUnderTest.of(graphs, "encoder")
         for encoder_case in encoder_cases:
-            tokens = encoder_case.check(encoder)
-            num_tokens += tokens.numel()
-            num_equal += int((tokens == encoder_case.tokens).sum())
-            num_inside += encoder_case.num_inside_margin()
+            for agreement in encoder_case.check(encoder):
+                num_tokens += agreement.num_tokens
+                num_equal += agreement.num_equal
+                num_inside += agreement.num_inside_margin
         decoder = _GraphUnderTest.of(graphs, "decoder")
         max_difference = max(max_difference, *(case.check(decoder) for case in decoder_cases))
     return Parity(
@@ -129,19 +132,17 @@ class _GraphUnderTest:
         content = graphs.encoder if half == "encoder" else graphs.decoder
         return cls(label=f"{graphs.format.name} {half}", runner=graphs.format.read(content))
 
-    def run(self, batch: Tensor, *, expected: Tensor) -> Tensor:
-        """The graph's output, which has to have the dtype and shape of ``expected``."""
+    def run(self, *batch: Tensor, expected: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The graph's outputs, which have to have the dtypes and shapes of ``expected``."""
         try:
-            result = self.runner(batch)
+            result = self.runner(*batch)
         except Exception as error:  # each runtime has errors of its own, and all mean the same here
-            raise self.failure(batch, f"it does not run ({error})") from None
-        if result.dtype != expected.dtype or result.shape != expected.shape:
-            raise self.failure(
-                batch,
-                f"it gives {result.dtype} {list(result.shape)}, "
-                f"and not {expected.dtype} {list(expected.shape)}",
-            )
-        return result
+            raise self.failure(batch[0], f"it does not run ({error})") from None
+        outputs = (result,) if isinstance(result, Tensor) else tuple(result)
+        found, wanted = (", ".join(map(_describe, tensors)) for tensors in (outputs, expected))
+        if found != wanted:
+            raise self.failure(batch[0], f"it gives {found}, and not {wanted}")
+        return outputs
 
     def failure(self, batch: Tensor, reason: str) -> ParityError:
         return ParityError(
@@ -150,77 +151,128 @@ class _GraphUnderTest:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Agreement:
+    """How a level's tokens agree with the checkpoint's."""
+
+    num_tokens: int
+    num_equal: int
+    num_inside_margin: int
+    """Tokens that could go either way."""
+    num_wrong: int
+
+
 @dataclass(frozen=True, slots=True)
 class _EncoderCase:
     pixels: Tensor
     """uint8 [B, H, W, 3]."""
-    tokens: Tensor
-    """The checkpoint's own, int32 [B, h, w]."""
-    excess: Tensor
-    """How much farther than the nearest each code is, as a top-2 margin is measured: float64 [N, K]."""
+    model: QuantizedAutoencoder
 
-    @classmethod
-    def of(cls, pixels: Tensor, *, model: VQVAE) -> _EncoderCase:
-        latents = model.encoder(model.normalize(pixels))
-        vectors = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1]).double()
-        codebook = model.quantizer.codebook.double()
-        distances = relative_distances(vectors, codebook)
-        nearest = distances.min(1)
-        scale = vectors.square().sum(1) + codebook[nearest.indices].square().sum(1)
-        return cls(
-            pixels=pixels,
-            tokens=model.quantizer(latents).indices.int(),
-            excess=(distances - nearest.values[:, None]) / scale[:, None],
-        )
+    def check(self, encoder: _GraphUnderTest) -> list[_Agreement]:
+        """How far each level's tokens agree, if they are right."""
+        expected = [tokens.int() for tokens in self.model.encode(self.pixels).values()]
+        outputs = encoder.run(self.pixels, expected=expected)
+        agreements = self._compare(dict(zip(self.model.quantizers, outputs, strict=True)))
+        for level, agreement in agreements.items():
+            if agreement.num_wrong:
+                raise encoder.failure(
+                    self.pixels,
+                    f"{agreement.num_wrong} of {agreement.num_tokens} {tensor_name(level)} differ from the "
+                    f"checkpoint's outside the top-2 margin of {TOP2_MARGIN}",
+                )
+        return list(agreements.values())
 
-    def check(self, encoder: _GraphUnderTest) -> Tensor:
-        """The graph's tokens, if they are right."""
-        tokens = encoder.run(self.pixels, expected=self.tokens)
-        codes = tokens.reshape(-1, 1).long()
-        chosen = codes.clamp(0, self.excess.shape[1] - 1)
-        right = (chosen == codes) & (self.excess.gather(1, chosen) <= TOP2_MARGIN)
-        num_wrong = int((~right).sum())
-        if num_wrong:
-            raise encoder.failure(
-                self.pixels,
-                f"{num_wrong} of {tokens.numel()} tokens differ from the checkpoint's "
-                f"outside the top-2 margin of {TOP2_MARGIN}",
+    def _compare(self, tokens: Mapping[str, Tensor]) -> dict[str, _Agreement]:
+        """Each level's ``tokens`` with the checkpoint's own, given ``tokens`` on the levels before it."""
+        quantizers = self.model.quantizers
+        agreements: dict[str, _Agreement] = {}
+
+        def quantize(level: str, latents: Tensor) -> Tensor:
+            quantizer = quantizers[level]
+            codes = tokens[level].long()
+            chosen = codes.clamp(0, quantizer.grid.size - 1)
+            excess, second = _excess(latents, quantizer.codebook, chosen=chosen)
+            right = (chosen == codes).flatten() & (excess <= TOP2_MARGIN)
+            agreements[level] = _Agreement(
+                num_tokens=codes.numel(),
+                num_equal=int((codes == quantizer(latents).indices).sum()),
+                num_inside_margin=int((second <= TOP2_MARGIN).sum()),
+                num_wrong=int((~right).sum()),
             )
-        return tokens
+            return quantizer.lookup(chosen)
 
-    def num_inside_margin(self) -> int:
-        """Tokens that could go either way."""
-        return int((self.excess.kthvalue(2, dim=1).values <= TOP2_MARGIN).sum())
+        self.model.encode_levels(self.model.normalize(self.pixels), quantize)
+        return agreements
+
+
+def _excess(latents: Tensor, codebook: Tensor, *, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """How much farther than the nearest the chosen code and the second nearest are, float64 [N] both.
+
+    As a top-2 margin is measured, for latents [B, D, h, w] and chosen [B, h, w].
+    """
+    vectors = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
+    codebook = codebook.double()
+    excesses = []
+    for rows, codes in zip(
+        torch.split(vectors, CPU_SEARCH_ROWS),
+        torch.split(chosen.reshape(-1, 1), CPU_SEARCH_ROWS),
+        strict=True,
+    ):
+        x = rows.double()
+        distances = relative_distances(x, codebook)
+        nearest = distances.min(1)
+        scale = x.square().sum(1) + codebook[nearest.indices].square().sum(1)
+        both = torch.cat([distances.gather(1, codes), distances.kthvalue(2, dim=1, keepdim=True).values], 1)
+        excesses.append((both - nearest.values[:, None]) / scale[:, None])
+    excess, second = torch.cat(excesses).unbind(1)
+    return excess, second
 
 
 @dataclass(frozen=True, slots=True)
 class _DecoderCase:
-    tokens: Tensor
-    """int32 [B, h, w]."""
+    tokens: dict[str, Tensor]
+    """int32 [B, h, w] of each level."""
     pixels: Tensor
     """The checkpoint's own, uint8 [B, H, W, 3]."""
 
     def check(self, decoder: _GraphUnderTest) -> int:
-        """The greatest difference of a pixel in levels, if it is allowed."""
-        pixels = decoder.run(self.tokens, expected=self.pixels)
+        """The greatest difference of a pixel in steps of 255, if it is allowed."""
+        batch = tuple(self.tokens.values())
+        (pixels,) = decoder.run(*batch, expected=[self.pixels])
         difference = int((pixels.int() - self.pixels.int()).abs().max())
         if difference > MAX_PIXEL_DIFFERENCE:
             raise decoder.failure(
-                self.tokens,
+                batch[0],
                 f"pixels differ from the checkpoint's by up to {difference} levels of 255, "
                 f"and {MAX_PIXEL_DIFFERENCE} is allowed",
             )
         return difference
 
 
-def _token_grids(cases: Sequence[_EncoderCase], *, codebook_size: int) -> list[Tensor]:
-    """Batches of tokens to decode: the images' own, as many at random, and each code's constant grid."""
-    own = [case.tokens for case in cases]
+def _token_grids(
+    own: Sequence[Mapping[str, Tensor]], *, model: QuantizedAutoencoder
+) -> Iterator[dict[str, Tensor]]:
+    """Batches of tokens to decode: the images' own, as many at random, and grids that have every code."""
+    sizes = {level: quantizer.grid.size for level, quantizer in model.quantizers.items()}
     generator = torch.Generator().manual_seed(0)
-    random = [
-        torch.randint(codebook_size, tokens.shape, dtype=torch.int32, generator=generator) for tokens in own
-    ]
-    _, height, width = own[0].shape
-    codes = torch.arange(codebook_size, dtype=torch.int32)
-    constant = codes[:, None, None].expand(-1, height, width).contiguous()
-    return [*own, *random, *torch.split(constant, GRIDS_AT_ONCE)]
+    for tokens in own:
+        yield {level: grid.int() for level, grid in tokens.items()}
+    for tokens in own:
+        yield {
+            level: torch.randint(sizes[level], grid.shape, dtype=torch.int32, generator=generator)
+            for level, grid in tokens.items()
+        }
+    grids = {level: grid.shape[1:] for level, grid in own[0].items()}
+    num_grids = max(math.ceil(sizes[level] / grid.numel()) for level, grid in grids.items())
+    for start in range(0, num_grids, GRIDS_AT_ONCE):
+        batch = min(GRIDS_AT_ONCE, num_grids - start)
+        yield {
+            level: (torch.arange(batch * grid.numel(), dtype=torch.int32) + start * grid.numel())
+            .remainder(sizes[level])
+            .reshape(batch, *grid)
+            for level, grid in grids.items()
+        }
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {list(tensor.shape)}"

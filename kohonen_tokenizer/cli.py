@@ -47,6 +47,7 @@ _COMMANDS = {
     "new-key": (_SERVICE, "Make an API key for the service."),
     "train": (_TRAINING, "Train a model on images."),
     "evaluate": (_TRAINING, "Measure a trained model on images."),
+    "experiment": (_TRAINING, "Repeat a table or a figure of the paper."),
     "export": (_EXPORT, "Turn a checkpoint into a bundle that can be served."),
 }
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shlex
 import sys
 from importlib import metadata
@@ -11,9 +12,18 @@ from urllib.parse import unquote, urlsplit
 
 PACKAGE = "kohonen-tokenizer"
 
+# The container images set it to their target: nothing can be installed in them, but another may be taken.
+IMAGE_VARIABLE = "TOKENIZER_IMAGE_TARGET"
+_IMAGE_TARGETS = {"gpu": "gpu", "torch": "torch", "training": "train", "export": "train"}
+
 
 def install_command(extra: str) -> str:
-    """The command that adds `extra` to this installation of the package, from where the package came."""
+    """The command that adds `extra` to this installation of the package, from where the package came.
+
+    In a container image it is the one that builds the image which has the extra, if there is one.
+    """
+    if IMAGE_VARIABLE in os.environ and extra in _IMAGE_TARGETS:
+        return f"docker build --target {_IMAGE_TARGETS[extra]} ."
     origin = _origin()
     if origin is None:
         return install_requirement(f"{PACKAGE}[{extra}]")

@@ -66,7 +66,10 @@ def _summary(manifest: Manifest) -> Iterator[str]:
         rows, columns = level.latent_grid
         map_shape = " x ".join(map(str, level.map_shape))
         yield f"level          {level.name}: {rows} x {columns} tokens an image"
-        yield f"codebook       {level.codebook_size} codes of {level.code_dim} numbers on a {map_shape} map"
+        yield (
+            f"codebook       {level.codebook_size} codes of {level.code_dim} numbers "
+            f"on a {map_shape} {level.map_topology} map"
+        )
         yield f"codebook hash  {level.codebook_sha256}"
     yield f"trained on     {data.name}, {data.num_images} images ({data.license})"
     yield f"checkpoint     step {checkpoint.step}, sha256 {checkpoint.sha256}"

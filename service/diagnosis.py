@@ -20,7 +20,7 @@ from .runtime.cuda import list_gpus
 from .runtime.devices import Device
 from .runtime.manifest import GraphFormat
 from .runtime.silent_onnxruntime import onnxruntime as ort
-from .runtime.tensors import pixels_spec
+from .runtime.tensors import pixels_group
 from .runtime.threads import available_threads
 
 TIMED_RUNS: Final = 10
@@ -164,7 +164,7 @@ def _time(bundle: Bundle, *, device: Device) -> Timing:
     started = time.perf_counter()
     backend = load_backend(bundle, device=device)
     load_s = time.perf_counter() - started
-    image, runs_s = pixels_spec(bundle.manifest.image).zeros(1), []
+    image, runs_s = pixels_group(bundle.manifest.image).zeros(1), []
     for _ in range(TIMED_RUNS):
         started = time.perf_counter()
         backend.encode(image)

@@ -36,6 +36,7 @@
         ├── PixelsError                 422     invalid_pixels            an array of the wrong type or shape
         ├── TokensError                 422     invalid_tokens            an array of the wrong type or shape
         ├── TokenRangeError             422     token_out_of_range        no such code in the codebook
+        ├── CodebookMismatchError       409     codebook_mismatch         not the codebook that was expected
         ├── LoadError                   422     load_failed               a version that cannot be served
         ├── LoadBusyError               409     load_in_progress          another version is being loaded
         └── ParameterError              422     invalid_parameter         a value outside its limits
@@ -165,6 +166,11 @@ class InputError(TokenizerError):
 
     status = 400
     code = "invalid_input"
+
+    def __init__(self, message: str, *, index: int | None = None) -> None:
+        """Take the message and, where one of several images or token grids is at fault, which: 0 or more."""
+        super().__init__(message)
+        self.index = index
 
 
 class UnauthorizedError(InputError):
@@ -296,6 +302,13 @@ class TokenRangeError(InputError):
 
     status = 422
     code = "token_out_of_range"
+
+
+class CodebookMismatchError(InputError):
+    """The model has another codebook than the request expects: its tokens would mean something else."""
+
+    status = 409
+    code = "codebook_mismatch"
 
 
 class LoadError(InputError):

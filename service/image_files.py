@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,11 +11,13 @@ import typer
 
 from kohonen_tokenizer.atomic_file import write_atomically
 
-from .errors import InputError, TokensError
+from .errors import InputError, ParameterError, TokensError
 from .npy import write_npy
+from .runtime.backend import Tokens
 from .runtime.images import Resize, decode_image, encode_png, fit
+from .runtime.manifest import tensor_name
 from .runtime.tokenizer import Tokenizer
-from .token_grids import TokenArray, read_token_grids
+from .token_grids import LevelGrids, TokenGrids, read_level_grids, read_token_grids
 
 # Wide, because these are files of the user's own and not what strangers send to a service.
 MAX_IMAGE_PIXELS = 2**28
@@ -30,6 +32,11 @@ def encode_files(
         InputError: an image that is none; nothing is written.
         OSError: a file cannot be read or written.
     """
+    if output is not None and len(tokenizer.levels) > 1:
+        raise ParameterError(
+            f"--output {output} holds one array, and this model has {', '.join(tokenizer.levels)}; "
+            "leave it out, and JSON goes to stdout"
+        )
     size = tokenizer.manifest.image
     pixels = np.empty((len(images), size.height, size.width, size.channels), dtype=np.uint8)
     for index, path in enumerate(images):
@@ -37,11 +44,12 @@ def encode_files(
             content = sys.stdin.buffer.read() if path == Path("-") else path.read_bytes()
             image = decode_image(content, max_pixels=MAX_IMAGE_PIXELS)
             pixels[index] = fit(image, height=size.height, width=size.width, resize=resize)
-    tokens = tokenizer.encode(pixels)
+    tokens = tokenizer.split_rows(tokenizer.encode_rows(pixels))
     if output is None:
-        typer.echo(json.dumps({"tokens": tokens.tolist()} | tokenizer.identity))
+        fields = {tensor_name(level): grids.tolist() for level, grids in tokens.items()}
+        typer.echo(json.dumps(fields | tokenizer.identity))
     else:
-        write_atomically(output, write_npy(tokens))
+        write_atomically(output, write_npy(next(iter(tokens.values()))))
 
 
 def decode_file(tokens: Path, *, tokenizer: Tokenizer, output: Path) -> None:
@@ -53,10 +61,10 @@ def decode_file(tokens: Path, *, tokenizer: Tokenizer, output: Path) -> None:
     """
     to_one_file = output.suffix.lower() == ".png"
     with _naming(tokens):
-        grids = _read_grids(tokens, identity=tokenizer.identity)
-        if to_one_file and len(grids) > 1:
-            raise TokensError(f"the file holds {len(grids)} grids, and {output} one image; give a folder")
-        images = tokenizer.decode(grids)
+        rows = _read_tokens(tokens, tokenizer=tokenizer)
+        if to_one_file and len(rows) > 1:
+            raise TokensError(f"the file holds {len(rows)} grids, and {output} one image; give a folder")
+        images = tokenizer.decode_rows(rows)
     if to_one_file:
         write_atomically(output, encode_png(images[0]))
         return
@@ -65,19 +73,26 @@ def decode_file(tokens: Path, *, tokenizer: Tokenizer, output: Path) -> None:
         write_atomically(output / f"{index:05d}.png", encode_png(image))
 
 
-def _read_grids(path: Path, *, identity: Mapping[str, str]) -> TokenArray:
-    """The token grids [B, h, w] in a file, at least one."""
-    match path.suffix.lower():
-        case ".npy":
-            grids = read_token_grids(path.read_bytes(), kind="npy")
-        case ".json":
-            grids = read_token_grids(path.read_bytes(), kind="json")
-        case suffix:
-            raise TokensError(f"the file ends in {suffix!r}; give a .npy or .json file")
-    if not len(grids.tokens):
+def _read_tokens(path: Path, *, tokenizer: Tokenizer) -> Tokens:
+    """The tokens in a file, as the decoder of `tokenizer` takes them, of at least one image."""
+    kind = path.suffix.lower()
+    if kind not in (".npy", ".json"):
+        raise TokensError(f"the file ends in {path.suffix!r}; give a .npy or .json file")
+    content = path.read_bytes()
+    grids: TokenGrids | LevelGrids
+    if len(tokenizer.levels) == 1:
+        grids = read_token_grids(content, kind="npy" if kind == ".npy" else "json")
+    elif kind == ".json":
+        grids = read_level_grids(content, levels=list(tokenizer.levels))
+    else:
+        raise TokensError(
+            f"a .npy holds one array, and this model has {', '.join(tokenizer.levels)}; give a .json file"
+        )
+    grids.check_claims(tokenizer.identity)
+    tokens = tokenizer.check_tokens(grids.tokens)
+    if not len(tokens):
         raise TokensError("the file holds no token grids; give at least one")
-    grids.check_claims(identity)
-    return grids.tokens
+    return tokens
 
 
 @contextmanager

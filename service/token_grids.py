@@ -3,7 +3,7 @@
 B images, h w latent grid.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ from .errors import MalformedBodyError, TokenRangeError, TokensError
 from .json_integers import integers_from_json
 from .json_object import keys_of, read_json_object
 from .npy import read_npy
+from .runtime.manifest import tensor_name
 from .safetensors_bytes import read_safetensors
 
 TokenArray = npt.NDArray[np.integer]
@@ -80,6 +81,32 @@ def read_token_grids(content: bytes, *, kind: Literal["json", "npy", "safetensor
         raise MalformedBodyError(f"the JSON object has {keys_of(fields)}; give {_JSON_EXAMPLE}, nothing else")
     tokens = tokens_from_json(fields.pop("tokens"), text=content)
     return TokenGrids(tokens=as_grids(tokens), claims=fields)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LevelGrids(Claims):
+    """Token grids of several levels, and what they say of the model that made them."""
+
+    tokens: Mapping[str, TokenArray]
+    """By level, integers [B, h, w]. Their numbers, sizes and range are the model's to check."""
+
+
+def read_level_grids(content: bytes, *, levels: Sequence[str]) -> LevelGrids:
+    """The token grids of `levels` in JSON as the command encode gives it for a model that has these.
+
+    Raises:
+        InputError: the subclass that says what is wrong.
+    """
+    names = {tensor_name(level): level for level in levels}
+    example = "{" + ", ".join(f'"{name}": [B][h][w]' for name in names) + "}"
+    fields = read_json_object(content, example=example)
+    if not names.keys() <= fields.keys() <= {*names, *IDENTITY_KEYS}:
+        raise MalformedBodyError(f"the JSON object has {keys_of(fields)}; give {example}, nothing else")
+    tokens = {
+        level: as_grids(tokens_from_json(fields.pop(name), text=content, name=name))
+        for name, level in names.items()
+    }
+    return LevelGrids(tokens=tokens, claims=fields)
 
 
 def as_grids(tokens: TokenArray) -> TokenArray:

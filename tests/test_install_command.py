@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kohonen_tokenizer.install_command import install_command, install_requirement
+from kohonen_tokenizer.install_command import IMAGE_VARIABLE, install_command, install_requirement
 
 HASH = "9f2c0f4c6a2f"
 
@@ -54,6 +55,19 @@ def test_an_extra_comes_from_where_the_package_came_from(
 ) -> None:
     installed(origin, has_pip=True)
     assert install_command("torch") == command
+
+
+@pytest.mark.parametrize("extra", ["gpu", "torch", "training", "export"])
+def test_in_an_image_it_builds_the_one_that_has_the_extra(
+    monkeypatch: pytest.MonkeyPatch, extra: str
+) -> None:
+    monkeypatch.setenv(IMAGE_VARIABLE, "cpu")
+    program, verb, option, target, folder = install_command(extra).split()
+    assert (program, verb, option, folder) == ("docker", "build", "--target", ".")
+    dockerfile = (Path(__file__).parents[1] / "Dockerfile").read_text()
+    # The stage that it is built from installs the extra, or one that includes it.
+    wanted = {"training": "export"}.get(extra, extra)
+    assert re.search(rf"FROM \S+ AS build-{target}\nRUN uv pip install .* --extra {wanted}\n", dockerfile)
 
 
 def test_without_pip_it_is_uv_for_this_python(installed: Any, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from kohonen_tokenizer.service.runtime.images import decode_image, fit
-from kohonen_tokenizer.training.data import read_folder
+from kohonen_tokenizer.training.image_cache import decode_file
+from kohonen_tokenizer.training.sources import list_folder
 
 
 def pictures():
@@ -32,6 +33,7 @@ def pictures():
 def test_training_and_service_see_the_same(name, tmp_path):
     image, options = pictures()[name]
     image.save(tmp_path / name, **options)
-    in_training = read_folder(tmp_path, image_size=32)[0].numpy()
+    (file,) = list_folder(tmp_path)
+    in_training = decode_file(file, image_size=32, resize="crop")
     decoded = decode_image((tmp_path / name).read_bytes(), max_pixels=10**7)
     np.testing.assert_array_equal(in_training, fit(decoded, height=32, width=32))

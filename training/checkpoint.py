@@ -25,15 +25,26 @@ from torch import Tensor
 
 from kohonen_tokenizer.atomic_file import sync
 
+from .autoencoder import QuantizedAutoencoder
 from .build import build_model
 from .config import RunConfig
 from .errors import CheckpointError
-from .model import VQVAE
 
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
 OPTIMIZER = "optimizer.pt"
 DESCRIPTION = "checkpoint.json"
+
+
+@dataclass(frozen=True, slots=True)
+class LevelUsage:
+    """How a level used its codebook, over a whole set of images."""
+
+    perplexity: float
+    """exp(-sum p log p) of the usage."""
+
+    codes_used: int
+    """Codes that occur in the set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +60,21 @@ class Validation:
     psnr: float
     """Mean over images, dB, of 8-bit reconstructions."""
 
-    perplexity: float
-    """Of the code usage over the whole set."""
+    levels: dict[str, LevelUsage]
+    """By level."""
 
-    codes_used: int
-    """Codes that occur in the set."""
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Validation:
+        """From what ``asdict`` gives, or gave while the usage of the one level stood beside the loss."""
+        levels = values.get("levels") or {
+            "tokens": {key: values[key] for key in ("perplexity", "codes_used")}
+        }
+        return cls(
+            step=values["step"],
+            loss=values["loss"],
+            psnr=values["psnr"],
+            levels={level: LevelUsage(**usage) for level, usage in levels.items()},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +90,7 @@ class Checkpoint:
     num_train_images: int
     data_sha256: str
 
-    def model(self) -> VQVAE:
+    def model(self) -> QuantizedAutoencoder:
         """The model with these weights, in eval mode."""
         model = build_model(self.config.model, seed=self.config.seed)
         try:
@@ -89,7 +110,7 @@ class Checkpoint:
 def save_checkpoint(
     folder: Path,
     *,
-    model: VQVAE,
+    model: QuantizedAutoencoder,
     optimizer: torch.optim.Optimizer,
     config: RunConfig,
     step: int,
@@ -140,7 +161,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             path=path,
             config=RunConfig.from_dict(description["config"]),
             step=description["step"],
-            validations=tuple(Validation(**values) for values in description["validations"]),
+            validations=tuple(Validation.from_dict(values) for values in description["validations"]),
             weights=load((path / WEIGHTS).read_bytes()),
             weights_sha256=description["sha256"][WEIGHTS],
             data_sha256=description["data_sha256"],

@@ -14,56 +14,22 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from .errors import ConfigError
+from .quantizer_config import QuantizerConfig
+from .speed import SpeedConfig
 
 _STRICT_KEYS = ConfigDict(extra="forbid")
-
-MAX_CODEBOOK_SIZE = 8192
-"""The neighborhood is a K x K matrix, made anew each step: 256 MiB in float32 at this size."""
 
 MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class QuantizerConfig:
-    """The codebook, its map and how it learns."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT_KEYS
-
-    codebook_size: int = 512
-    """Number of codes, K."""
-
-    map_shape: tuple[int, ...] = (16, 32)
-    """(rows, columns) of the map, or (n,) for a line; the product is the codebook size."""
-
-    neighborhood: Literal["none", "hard", "gaussian", "gaussian_wide"] = "hard"
-    """``none`` is EMA-VQ; ``gaussian`` Eq. 5 as printed; ``gaussian_wide`` the form behind the tables."""
-
-    shrink_step: float = 0.1
-    """tau of Eqs. 4-5; unused with neighborhood ``none``."""
-
-    decay: float = 0.99
-    """Decay of the moving averages, 1 - beta of Eqs. 16-21."""
-
-    epsilon: float = 1e-5
-    """Additive smoothing of the counts."""
-
-    initial_count: float = 1.0
-    """N(0): 1 as the paper recommends, 0 as older implementations do."""
-
-    update_unused: bool = True
-    """Whether codes that a batch does not reach have their averages decayed."""
-
-    def __post_init__(self) -> None:
-        if not 3 <= self.codebook_size <= MAX_CODEBOOK_SIZE:
-            raise ValueError(f"codebook_size {self.codebook_size}: must be 3 to {MAX_CODEBOOK_SIZE}")
-        # The map's fit and the other numbers are judged by the grid and the quantizer themselves.
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """The VQ-VAE around the quantizer; the defaults are the paper's CIFAR-10 model."""
+    """The networks around the quantizers; the defaults are the paper's CIFAR-10 model."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT_KEYS
+
+    architecture: Literal["vqvae", "vqvae2"] = "vqvae"
+    """``vqvae`` has tokens at a quarter of the image's side; ``vqvae2`` also some at an eighth."""
 
     hidden: int = 128
     """Channels of the encoder's and decoder's trunk; even."""
@@ -78,7 +44,7 @@ class ModelConfig:
     """Dimension of a code, D."""
 
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
-    """The quantizer."""
+    """The quantizer; with two levels, each has one like this and learns for itself."""
 
     def __post_init__(self) -> None:
         if self.hidden < 2 or self.hidden % 2:
@@ -97,8 +63,10 @@ class DataConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT_KEYS
 
-    source: Literal["cifar10", "folder"] = "cifar10"
-    """``cifar10`` is downloaded by torchvision; ``folder`` holds images, or train/ and test/ with images."""
+    source: Literal["cifar10", "imagenet", "faces", "folder", "tar"] = "cifar10"
+    """``cifar10`` is downloaded by torchvision; ``imagenet`` has train/ and val/ with a folder a class;
+    ``faces`` celeba_hq/ and afhq/, each with train/ and val/; ``folder`` images, or train/ and maybe val/ and
+    test/ with images; ``tar`` is the same in a .tar, or WebDataset shards named by their split."""
 
     name: str = "CIFAR-10"
     """What the model card and the bundle call this data."""
@@ -107,10 +75,17 @@ class DataConfig:
     """Licence of the data, as the bundle states it."""
 
     image_size: int = 32
-    """Height and width in pixels, a multiple of 4. Larger or smaller images are scaled and center-cropped."""
+    """Height and width in pixels, a multiple of 4, or of 8 for two levels."""
+
+    resize: Literal["crop", "squash"] = "crop"
+    """Other images are scaled to cover the square and cut to its center, or squashed as the paper's."""
+
+    normalization: Literal["train", "imagenet", "symmetric"] = "train"
+    """Mean and deviation of the channels: of the training images (the paper's CIFAR-10), of ImageNet, or
+    127.5 both, which makes -1 to 1 of the pixels (the paper's faces)."""
 
     validation_share: float = 0.2
-    """Share of the training images that is held out for validation."""
+    """Share of the training images that is held out for validation, where the source has no images for it."""
 
     split_seed: int = 0
     """Seed of the held-out choice; apart from the run's seed, so that seeds share a validation set."""
@@ -122,10 +97,8 @@ class DataConfig:
             raise ValueError(
                 f"image_size {self.image_size}: CIFAR-10 has 32; leave it out, or use a folder as the source"
             )
-        if self.source == "folder" and self.name == "CIFAR-10":
-            raise ValueError(
-                "data.name is not set: say what the images in the folder are, as the bundle will"
-            )
+        if self.source != "cifar10" and self.name == "CIFAR-10":
+            raise ValueError("data.name is not set: say what the images are, as the bundle will")
         if not 0 < self.validation_share < 1:
             raise ValueError(
                 f"validation_share {self.validation_share}: must be between 0 and 1; the recipe uses 0.2"
@@ -206,6 +179,9 @@ class RunConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimizer."""
 
+    speed: SpeedConfig = field(default_factory=SpeedConfig)
+    """How a step is computed."""
+
     def __post_init__(self) -> None:
         for name in (
             "steps",
@@ -217,6 +193,10 @@ class RunConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be at least 1")
+        if self.model.architecture == "vqvae2" and self.data.image_size % 8:
+            raise ValueError(
+                f"data.image_size {self.data.image_size}: must be a multiple of 8 for the architecture vqvae2"
+            )
         for name, seed in (("seed", self.seed), ("data.split_seed", self.data.split_seed)):
             if not 0 <= seed <= MAX_SEED:
                 raise ValueError(f"{name} {seed}: must be 0 to {MAX_SEED}")
@@ -266,9 +246,9 @@ class RunConfig:
     def difference(self, other: RunConfig) -> str | None:
         """The first value in which ``other`` is another run, as "key: this, not that"; None if there is none.
 
-        Runs that differ in length and intervals only are the same.
+        Runs that differ only in length, intervals and whether they are compiled are the same.
         """
-        free = ("steps", "validate_every", "checkpoint_every", "log_every")
+        free = ("steps", "validate_every", "checkpoint_every", "log_every", "speed.compile")
         for (key, this), (_, that) in zip(_flat(self.to_dict()), _flat(other.to_dict()), strict=True):
             if this != that and key not in free:
                 return f"{key}: {this}, not {that}"

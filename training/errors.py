@@ -5,6 +5,7 @@ TrainingError (a ValueError)
 ├── DataError        images that are missing, unreadable or too few
 ├── CheckpointError  a checkpoint that is missing, changed or of another run
 ├── DivergedError    a loss that is no number any more
+├── RanksError       a process that was trained with has ended
 └── StoppedError     a run that was interrupted; it can be carried on
 """
 
@@ -29,6 +30,10 @@ class CheckpointError(TrainingError):
 
 class DivergedError(TrainingError):
     """The loss is no number any more."""
+
+
+class RanksError(TrainingError):
+    """Another process of the run has ended, and this one cannot go on alone."""
 
 
 class StoppedError(TrainingError):

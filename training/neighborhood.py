@@ -47,7 +47,7 @@ class HardNeighborhood:
     def matrix(self, distances: Tensor, step: Tensor) -> Tensor:
         near = (distances <= self.radius).to(distances.dtype)
         strength = 1 / (1 + step.to(distances.dtype) * self.shrink_step)
-        return (near * strength).fill_diagonal_(1)
+        return near.mul_(strength).fill_diagonal_(1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ sums and counts and never to the N x K assignments, and its cost does not grow w
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +20,25 @@ from torch.nn import functional as F
 
 from .grid import Grid
 from .neighborhood import Neighborhood
+from .revival import NoRevival, Revival
 
-# Rows searched at once: bounds the N x K distance matrix to 32 MiB for K = 512.
-SEARCH_ROWS = 16_384
+# Rows searched at once, so that their distances stay in the cache between the product and the search: 4 MiB
+# on a CPU and 32 MiB on a GPU, for K = 512. One buffer serves all rows, for on a CPU fresh memory costs as
+# much as the product itself.
+CPU_SEARCH_ROWS = 2_048
+GPU_SEARCH_ROWS = 16_384
 
 
-def relative_distances(vectors: Tensor, codebook: Tensor) -> Tensor:
+def relative_distances(vectors: Tensor, codebook: Tensor, *, out: Tensor | None = None) -> Tensor:
     """|w|^2 - 2 x.w for vectors [N, D] and codebook [K, D], [N, K]: squared distances less |x|^2.
 
-    The constant of each row is left out, for the order of a row's entries is all that a search needs.
+    The constant of each row is left out, for the order of a row's entries is all that a search needs. Written
+    to ``out`` if that is given.
     """
-    return torch.addmm(codebook.square().sum(1), vectors, codebook.T, alpha=-2)
+    return torch.addmm(codebook.square().sum(1), vectors, codebook.T, alpha=-2, out=out)
 
 
+@torch.no_grad()
 def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
     """Index of the nearest code of each vector (Eq. 12), int64 [N].
 
@@ -38,16 +46,23 @@ def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
     codebook bf16 and TF32 products choose another code in percents of all cases. Of TF32 the caller has to
     see to it that matrix products do not use it, which is torch's default.
     """
+    num_rows = CPU_SEARCH_ROWS if vectors.device.type == "cpu" else GPU_SEARCH_ROWS
+    buffer = vectors.new_empty(min(num_rows, len(vectors)), len(codebook))
     with torch.autocast(vectors.device.type, enabled=False):
-        chunks = [relative_distances(rows, codebook).argmin(1) for rows in torch.split(vectors, SEARCH_ROWS)]
+        chunks = [
+            relative_distances(rows, codebook, out=buffer[: len(rows)]).argmin(1)
+            for rows in torch.split(vectors, num_rows)
+        ]
     return torch.cat(chunks)
 
 
 def assignment_sums(vectors: Tensor, indices: Tensor, codebook_size: int) -> Tensor:
     """Sum and count of the members of each code, [K, D+1]: the inner sums of Eqs. 19-20, side by side."""
-    ones = vectors.new_ones(len(vectors), 1)
-    sums = vectors.new_zeros(codebook_size, vectors.shape[1] + 1)
-    return sums.index_add_(0, indices, torch.cat([vectors, ones], dim=1))
+    sums = vectors.new_zeros(codebook_size, vectors.shape[1]).index_add_(0, indices, vectors)
+    # Not bincount, whose result has a length that a GPU would have to be waited for.
+    ones = vectors.new_ones(1).expand(len(vectors))
+    counts = vectors.new_zeros(codebook_size).scatter_add_(0, indices, ones)
+    return torch.cat([sums, counts[:, None]], dim=1)
 
 
 def perplexity(counts: Tensor) -> Tensor:
@@ -64,13 +79,38 @@ class Quantized:
     """The codes chosen, [B, D, h, w]; its gradient goes straight through to the encoder's output."""
 
     indices: Tensor
-    """Index of the code at each position, int64 [B, h, w]."""
+    """Index of the code at each position, int64 [B, h, w]; of a residual quantizer [B, S, h, w]."""
 
     commitment_loss: Tensor
     """Mean over all elements of (sg(w) - e)^2, []. Eq. 15 sums over D: this is 1/D of it, as in practice."""
 
+    codebook_loss: Tensor
+    """What the codebook learns from by gradients, with its weight in it, []; 0 where it learns without."""
+
     perplexity: Tensor
     """Perplexity of the code usage in this batch, []."""
+
+
+class VectorQuantizer(Protocol):
+    """What a model, its training, its evaluation and its export ask of a quantizer, which is an nn.Module."""
+
+    @property
+    def grid(self) -> Grid:
+        """The map that the codes are laid on."""
+        ...
+
+    @property
+    def codebook(self) -> Tensor:
+        """The codes, float [K, D]."""
+        ...
+
+    def __call__(self, latents: Tensor) -> Quantized:
+        """Quantize ``latents`` [B, D, h, w] and, in training mode, learn from them."""
+        ...
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        """The latents [B, D, h, w] of ``Quantized.indices`` (Eq. 13)."""
+        ...
 
 
 class KohonenQuantizer(nn.Module):
@@ -86,6 +126,9 @@ class KohonenQuantizer(nn.Module):
     step: Tensor
     grid_distances: Tensor
 
+    sum_over_ranks: Callable[[Tensor], Tensor]
+    """Batch totals [K, D+1] of this process to those of all that train together: its own, by default."""
+
     def __init__(
         self,
         grid: Grid,
@@ -96,13 +139,14 @@ class KohonenQuantizer(nn.Module):
         epsilon: float = 1e-5,
         initial_count: float = 1.0,
         update_unused: bool = True,
+        revival: Revival | None = None,
     ) -> None:
         """A quantizer with K = ``grid.size`` codes drawn from N(0, 1).
 
         ``decay`` is 1 - beta of Eqs. 16-21. ``initial_count`` is N(0): 1 is the paper's recommendation, 0
         the older practice; m(0) is a copy of the codebook. ``update_unused``: whether codes that the batch
         does not reach, with no members nor neighbors with members, have their averages decayed ("Update-0"
-        of Table 1).
+        of Table 1). ``revival``: what is done about codes without members, by default nothing.
         """
         super().__init__()
         if code_dim < 1:
@@ -122,6 +166,8 @@ class KohonenQuantizer(nn.Module):
         self.decay = decay
         self.epsilon = epsilon
         self.update_unused = update_unused
+        self.revival = NoRevival() if revival is None else revival
+        self.sum_over_ranks = _unchanged
         codebook = torch.randn(grid.size, code_dim)
         self.register_buffer("codebook", codebook)
         self.register_buffer("ema_sums", codebook.clone())
@@ -140,12 +186,15 @@ class KohonenQuantizer(nn.Module):
         quantized = F.embedding(indices, self.codebook)
         batch_totals = assignment_sums(detached, indices, self.grid.size)
         if self.training:
+            batch_totals = self.sum_over_ranks(batch_totals)
             self._update(batch_totals)
-        quantized = quantized.view(batch, height, width, dim).permute(0, 3, 1, 2)
+        # As rows too: the gradient of a permuted tensor costs several copies.
+        straight_through = vectors + (quantized - detached)
         return Quantized(
-            latents=latents + (quantized - latents).detach(),
+            latents=straight_through.view(batch, height, width, dim).permute(0, 3, 1, 2),
             indices=indices.view(batch, height, width),
-            commitment_loss=F.mse_loss(latents, quantized),
+            commitment_loss=F.mse_loss(vectors, quantized),
+            codebook_loss=latents.new_zeros(()),
             perplexity=perplexity(batch_totals[:, -1]),
         )
 
@@ -153,7 +202,9 @@ class KohonenQuantizer(nn.Module):
     def _update(self, batch_totals: Tensor) -> None:
         """One step of Eqs. 19-21 from the batch's sums and counts [K, D+1], in place."""
         neighborhood = self.neighborhood.matrix(self.grid_distances, self.step)
-        weighted = neighborhood.T @ batch_totals
+        with torch.autocast(batch_totals.device.type, enabled=False):
+            # A^T totals; in this order the product needs no transposed A and takes two thirds of the time.
+            weighted = (batch_totals.T @ neighborhood).T
         sums, counts = weighted[:, :-1], weighted[:, -1]
         if self.update_unused:
             self.ema_sums.lerp_(sums, 1 - self.decay)
@@ -171,8 +222,19 @@ class KohonenQuantizer(nn.Module):
             # Every count that is divided by here is over 0: no smoothing is needed.
             means = self.ema_sums / self.ema_counts[:, None]
             self.codebook.copy_(torch.where(reached[:, None], means, self.codebook))
+        self.revival.after_update(self, batch_totals[:, -1])
         self.step.add_(1)
+
+    @torch.no_grad()
+    def replace_codebook(self, codes: Tensor) -> None:
+        """Start from ``codes`` [K, D]: they become the codebook, and m(0) a copy of it."""
+        self.codebook.copy_(codes)
+        self.ema_sums.copy_(codes)
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Codes of the indices [B, h, w] as latents [B, D, h, w] (Eq. 13)."""
         return F.embedding(indices, self.codebook).permute(0, 3, 1, 2)
+
+
+def _unchanged(totals: Tensor) -> Tensor:
+    return totals

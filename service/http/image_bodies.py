@@ -68,11 +68,12 @@ def fit_files(
             if isinstance(error, ImagePixelsError) and num_pixels_left < settings.max_image_pixels:
                 raise ImagePixelsError(
                     f"image {index} and those before it have more than {settings.max_request_pixels} pixels, "
-                    "the limit of a request; send fewer or smaller images"
+                    "the limit of a request; send fewer or smaller images",
+                    index=index,
                 ) from None
             if len(files) == 1:
                 raise
-            raise type(error)(f"image {index}: {error.message}") from None
+            raise type(error)(f"image {index}: {error.message}", index=index) from None
         num_pixels_left -= image.shape[0] * image.shape[1]
     return pixels
 
@@ -127,16 +128,20 @@ def _files_from_json(content: bytes, *, max_images: int) -> list[bytes]:
 
 def _from_base64(text: Any, *, index: int) -> bytes:
     if not isinstance(text, str):
-        raise MalformedBodyError(f"image {index} is {kind_of(text)}; send base64 in a string, or a data: URL")
+        raise MalformedBodyError(
+            f"image {index} is {kind_of(text)}; send base64 in a string, or a data: URL", index=index
+        )
     if text.startswith("data:"):
         header, comma, text = text.partition(",")
         if not comma or not header.endswith(";base64"):
             raise MalformedBodyError(
-                f"image {index} is the data: URL {header[:50]!r}; send data:image/jpeg;base64,<base64>"
+                f"image {index} is the data: URL {header[:50]!r}; send data:image/jpeg;base64,<base64>",
+                index=index,
             )
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:
         raise MalformedBodyError(
-            f"image {index} is no base64 ({error}); use the standard alphabet, padding, and no line breaks"
+            f"image {index} is no base64 ({error}); use the standard alphabet, padding, and no line breaks",
+            index=index,
         ) from None

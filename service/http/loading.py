@@ -87,6 +87,11 @@ def load_version(settings: Settings, *, name: str, version: str) -> LoadedModel:
     tokenizer = Tokenizer.load(
         path, device=settings.device, num_threads=settings.num_threads, backend=settings.backend
     )
+    if len(tokenizer.levels) > 1:
+        raise BundleError(
+            f"{path}: has {len(tokenizer.levels)} levels of tokens, and the service takes 1; "
+            "use Tokenizer in Python for it"
+        )
     # A bundle that was exchanged meanwhile would be served under the version of another.
     catalog.find(name, version=version)
     return LoadedModel(name=name, version=version, tokenizer=tokenizer)

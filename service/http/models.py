@@ -15,7 +15,7 @@ from starlette.types import Receive
 from kohonen_tokenizer.pixels import Pixels
 
 from ..batching.work import Rows
-from ..errors import ModelNotFoundError, NotReadyError
+from ..errors import CodebookMismatchError, ModelNotFoundError, NotReadyError
 from ..runtime.backend import Tokens
 from ..runtime.images import encode_png
 from ..runtime.tokenizer import Tokenizer
@@ -229,14 +229,20 @@ class Models:
             self._close_if_unused(previous)
 
     @contextmanager
-    def use(self, name: str | None) -> Iterator[ServedModel]:
+    def use(self, name: str | None, *, codebook_hash: str | None = None) -> Iterator[ServedModel]:
         """The model `name`, or the only one; it stays while the context lasts, whatever takes its place.
 
         Raises:
             ModelNotFoundError: no such model, or no name where several are served.
             NotReadyError: none is there yet, or this one could not be started again.
+            CodebookMismatchError: its codebook is not that of `codebook_hash`.
         """
         model = self.get(name)
+        if codebook_hash is not None and codebook_hash != model.identity["codebook_hash"]:
+            raise CodebookMismatchError(
+                f"codebook {codebook_hash[:70]!r} is expected, and that of model {model.name} version "
+                f"{model.version} is {model.identity['codebook_hash']!r}; use the model that made the tokens"
+            )
         model.num_users += 1
         try:
             yield model

@@ -12,6 +12,7 @@ from kohonen_tokenizer import __version__
 from ..errors import (
     BodyTimeoutError,
     BodyTooLargeError,
+    CodebookMismatchError,
     DeadlineError,
     ForbiddenError,
     InferenceError,
@@ -42,6 +43,8 @@ WORK_ERRORS = (
     InferenceError,
     ModelNotFoundError,
 )
+# And the same for work of a model that the request may describe.
+MODEL_ERRORS = (*WORK_ERRORS, CodebookMismatchError)
 # Headers of replies that depend on Accept.
 IDENTITY = ("X-Model", "X-Model-Version", "X-Codebook-Hash")
 NEGOTIATED = ("Vary", *IDENTITY)

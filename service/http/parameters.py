@@ -25,6 +25,11 @@ _HEADERS: Mapping[str, Any] = {
         "description": "Bytes of the JSON, where binary data stand behind it.",
         "schema": {"type": "integer", "minimum": 0},
     },
+    "X-Expect-Codebook-Hash": {
+        "description": "The `codebook_hash` that the model must have, else a 409 comes: whoever sends it "
+        "with every request never mixes the tokens of two models, whatever is loaded meanwhile.",
+        "schema": {"type": "string"},
+    },
     "X-Timeout-S": {
         "description": "Seconds, from the headers on, in which the answer must be there, else a 504 comes; "
         "at most the limit of the service, which holds without it.",

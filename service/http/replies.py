@@ -86,6 +86,7 @@ def codebook_response(model: ServedModel, *, media_type: str) -> Response:
         "codebook_size": level.codebook_size,
         "code_dim": level.code_dim,
         "map_shape": level.map_shape,
+        "map_topology": level.map_topology,
         "vectors": codebook.vectors,
         "coordinates": codebook.coordinates,
         **model.identity,

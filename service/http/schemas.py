@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..runtime.manifest import CheckpointRecord, ImageSpec, TrainingData
+from ..runtime.map_layout import MapTopology
 from ..runtime.topology import Neighbor
 
 
@@ -23,6 +24,13 @@ _Row = Annotated[list[_Token], Field(min_length=1)]
 _Grid = Annotated[list[_Row], Field(min_length=1)]
 _Grids = Annotated[list[_Grid], Field(min_length=1)]
 _ImageFile = Annotated[str, Field(min_length=1)]
+_MapTopology = Annotated[
+    MapTopology,
+    Field(
+        description="What is near what on the map: `rectangular` squares, `toroidal` ones that go on at the "
+        "other side of the edge, or `hexagonal` cells, with the odd rows half a step to the right."
+    ),
+]
 
 
 class OneImage(_Record):
@@ -160,6 +168,7 @@ class CodebookContent(_ModelReply):
     codebook_size: int
     code_dim: int
     map_shape: list[int] = Field(description="[rows, columns], or [K] for a 1-D map.")
+    map_topology: _MapTopology
     vectors: list[list[float]] = Field(description="[K][D]: the vector of each token.")
     coordinates: list[list[int]] = Field(description="[K][2] or [K][1]: the place of each token on the map.")
 
@@ -170,6 +179,7 @@ class LevelCard(_Card):
     name: str
     latent_grid: tuple[int, int] = Field(description="[h, w]: the tokens of an image.")
     map_shape: tuple[int, ...] = Field(description="[rows, columns] of the map, or [K] for a line of codes.")
+    map_topology: _MapTopology
     codebook_size: int
     code_dim: int
     codebook_hash: str = Field(validation_alias="codebook_sha256", description="SHA-256 of its code vectors.")
@@ -230,6 +240,11 @@ class ErrorDetail(_Record):
     code: str = Field(description="A stable name, to be compared by programs.")
     message: str = Field(description="One line: the value, the limit and the fix.")
     request_id: str = Field(description="As in the X-Request-Id header and in the server's log.")
+    index: int = Field(
+        default=0,
+        description="If there, the image or grid of tokens that is at fault, of several: 0 is the first.",
+        json_schema_extra=_drop_default,
+    )
 
 
 class Error(_Record):

@@ -6,6 +6,8 @@ K codebook_size, h w latent grid.
 import numpy as np
 
 from ..errors import GraphError
+from ..runtime.backend import Tokens
+from ..runtime.manifest import Level, tensor_name
 from ..runtime.tokenizer import Tokenizer
 
 _MAX_TILES = 16
@@ -21,24 +23,30 @@ def check_model(tokenizer: Tokenizer) -> None:
         GraphError: what comes out is out of range, or depends on what else is in the batch.
         Exception: whatever the model fails with.
     """
-    size = tokenizer.level.codebook_size
-    codes = np.linspace(0, size - 1, num=min(size, _MAX_TILES)).astype(np.int32)
-    grids = np.broadcast_to(codes[:, None, None], (len(codes), *tokenizer.level.latent_grid))
-    tiles = tokenizer.decode(grids)
-    tokens = tokenizer.encode(tiles)
-    if tokens.min() < 0 or tokens.max() >= size:
-        raise GraphError(
-            f"the encoder gives tokens from {tokens.min()} to {tokens.max()}, and the codebook has "
-            f"0 to {size - 1}; export the bundle again"
-        )
-    alone = [slice(place, place + 1) for place in range(len(codes))]
-    equal = np.mean(np.concatenate([tokenizer.encode(tiles[place]) for place in alone]) == tokens)
+    levels = [one.level for one in tokenizer.levels.values()]
+    num_tiles = min(_MAX_TILES, *(level.codebook_size for level in levels))
+    grids = tokenizer.check_tokens({level.name: _constant_grids(level, num_tiles) for level in levels})
+    tiles = tokenizer.decode_rows(grids)
+    tokens = tokenizer.encode_rows(tiles)
+    for level, found in zip(levels, tokenizer.split_rows(tokens).values(), strict=True):
+        if found.min() < 0 or found.max() >= level.codebook_size:
+            raise GraphError(
+                f"the encoder gives {tensor_name(level.name)} from {found.min()} to {found.max()}, and the "
+                f"codebook has 0 to {level.codebook_size - 1}; export the bundle again"
+            )
+    alone = [slice(place, place + 1) for place in range(num_tiles)]
+    equal = np.mean(np.concatenate([tokenizer.encode_rows(tiles[place]) for place in alone]) == tokens)
     if equal < _MIN_EQUAL_TOKENS:
         raise _depends_on_batch("encoder", f"{equal:.0%} of the tokens are the same")
-    tiles_alone = np.concatenate([tokenizer.decode(grids[place]) for place in alone])
+    tiles_alone = np.concatenate([tokenizer.decode_rows(grids[place]) for place in alone])
     step = np.abs(tiles_alone.astype(int) - tiles).max()
     if step > _MAX_PIXEL_STEP:
         raise _depends_on_batch("decoder", f"pixels differ by {step} of 255")
+
+
+def _constant_grids(level: Level, num_grids: int) -> Tokens:
+    codes = np.linspace(0, level.codebook_size - 1, num=num_grids).astype(np.int32)
+    return np.broadcast_to(codes[:, None, None], (num_grids, *level.latent_grid))
 
 
 def _depends_on_batch(graph: str, what: str) -> GraphError:

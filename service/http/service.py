@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Annotated, Literal, TypeVar, cast
 
 from fastapi import Depends
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 _FEW_VALUES = 4096
 
 TIMEOUT_HEADER = "X-Timeout-S"
+EXPECT_HEADER = "X-Expect-Codebook-Hash"
 
 T = TypeVar("T")
 
@@ -259,6 +261,10 @@ class Service:
                 f"{TIMEOUT_HEADER} is {text[:50]!r}; give seconds above 0 and at most {limit_s:g}"
             )
         return time.monotonic() + timeout_s
+
+    def use_model(self, name: str | None, *, request: Request) -> AbstractContextManager[ServedModel]:
+        """As `Models.use`, if it has the codebook that `request` expects by its X-Expect-Codebook-Hash."""
+        return self.models.use(name, codebook_hash=request.headers.get(EXPECT_HEADER))
 
     def admission(self, *, deadline: float = math.inf) -> Place:
         """A place among the requests in work, for a `with` around all that is done for one.

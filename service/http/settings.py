@@ -4,7 +4,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from kohonen_tokenizer.install_command import install_command
@@ -18,7 +18,8 @@ ENV_PREFIX = "KOHONEN_"
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
-Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$", max_length=256)]
+# Browsers send scheme and host in lower case, and the two are compared as texts.
+Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^/\s]+)$", max_length=256, to_lower=True)]
 
 
 class Settings(BaseSettings):

@@ -15,6 +15,7 @@ from .tensors import Rows
 from .threads import available_threads
 
 Tokens = npt.NDArray[np.int32]
+"""Token grids [B, h, w] of one level, or rows [B, T] of several, see `tensors`."""
 
 Graph = Callable[[Rows], Rows]
 """One half of a model: pixels to tokens, or tokens to pixels."""
@@ -43,10 +44,10 @@ class Backend(Protocol):
         """Images of one run from which on a larger batch gains nothing. A call may have more."""
 
     def encode(self, pixels: Pixels) -> Tokens:
-        """Tokens int32 [B, h, w] of pixels uint8 [B, H, W, 3], for a B of at least 1."""
+        """Rows of tokens, int32, of pixels uint8 [B, H, W, 3], for a B of at least 1; see `tensors`."""
 
     def decode(self, tokens: Tokens) -> Pixels:
-        """Pixels uint8 [B, H, W, 3] of tokens int32 [B, h, w], for a B of at least 1."""
+        """Pixels uint8 [B, H, W, 3] of rows of tokens, int32, for a B of at least 1."""
 
 
 class GraphBackend:
@@ -78,11 +79,11 @@ class GraphBackend:
         self.max_batch_size = max_batch_size
 
     def encode(self, pixels: Pixels) -> Tokens:
-        """Tokens int32 [B, h, w] of pixels uint8 [B, H, W, 3]."""
+        """Rows of tokens, int32, of pixels uint8 [B, H, W, 3]."""
         return self._encoder(pixels)
 
     def decode(self, tokens: Tokens) -> Pixels:
-        """Pixels uint8 [B, H, W, 3] of tokens int32 [B, h, w]."""
+        """Pixels uint8 [B, H, W, 3] of rows of tokens, int32."""
         return self._decoder(tokens)
 
 

@@ -1,4 +1,4 @@
-"""A verified bundle in memory: the manifest, the codebook and the graphs of one format.
+"""A verified bundle in memory: the manifest, the codebooks and the graphs of one format.
 
 Every file that the manifest lists is read once and hashed, and the bytes that were hashed are the bytes that
 run: nothing is opened a second time, so nothing can be exchanged in between.
@@ -7,10 +7,10 @@ run: nothing is opened a second time, so nothing can be exchanged in between.
 import os
 from dataclasses import dataclass
 
-from ..errors import BundleError, BundleFileError, GraphError, ManifestError
+from ..errors import BundleFileError, GraphError, ManifestError
 from .bundle_files import BundleFiles, open_bundle_files
 from .codebook import Codebook, load_codebook
-from .manifest import MANIFEST_FILE, FileRecord, GraphFiles, GraphFormat, Level, Manifest, sha256_hex
+from .manifest import MANIFEST_FILE, FileRecord, GraphFiles, GraphFormat, Manifest, sha256_hex
 
 MAX_MANIFEST_BYTES = 4 * 2**20
 # Room for graphs of 2 GiB, ONNX's own limit, in each format: a bound on what a wrong manifest can ask for.
@@ -22,8 +22,8 @@ class Bundle:
     """A bundle whose every file is what its manifest says."""
 
     manifest: Manifest
-    level: Level
-    codebook: Codebook
+    codebooks: dict[str, Codebook]
+    """By the name of a level, in the order of the manifest's levels."""
     graph_format: GraphFormat
     """The format of the two graphs below; those of the other formats were verified and are not kept."""
     graph_files: GraphFiles
@@ -50,7 +50,6 @@ def load_bundle(path: str | os.PathLike[str], *, graph_format: GraphFormat = "on
                 f"{MANIFEST_FILE} has more than {MAX_MANIFEST_BYTES} bytes; export the bundle again"
             )
         manifest = Manifest.from_json(content)
-        level = _only_level(manifest)
         num_bytes = sum(record.bytes for record in manifest.files.values())
         if num_bytes > MAX_BUNDLE_BYTES:
             raise BundleFileError(
@@ -58,29 +57,22 @@ def load_bundle(path: str | os.PathLike[str], *, graph_format: GraphFormat = "on
                 "export a smaller model"
             )
         graphs = _graph_files(manifest, graph_format)
+        wanted = {graphs.encoder, graphs.decoder, *(level.codebook_file for level in manifest.levels)}
         used = {}
         for name, record in manifest.files.items():
             data = _read_verified(files, name, record=record)
-            if name in (graphs.encoder, graphs.decoder, level.codebook_file):
+            if name in wanted:
                 used[name] = data
     return Bundle(
         manifest=manifest,
-        level=level,
-        codebook=load_codebook(used[level.codebook_file], level=level),
+        codebooks={
+            level.name: load_codebook(used[level.codebook_file], level=level) for level in manifest.levels
+        },
         graph_format=graph_format,
         graph_files=graphs,
         encoder=used[graphs.encoder],
         decoder=used[graphs.decoder],
     )
-
-
-def _only_level(manifest: Manifest) -> Level:
-    if len(manifest.levels) != 1:
-        raise BundleError(
-            f"{manifest.name} has {len(manifest.levels)} levels of tokens, and this version serves 1; "
-            "use a newer kohonen-tokenizer"
-        )
-    return manifest.levels[0]
 
 
 def _graph_files(manifest: Manifest, graph_format: GraphFormat) -> GraphFiles:

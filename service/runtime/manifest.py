@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from ..errors import ManifestError
+from .map_layout import MapTopology
 
 SCHEMA_VERSION: Final = 1
 MANIFEST_FILE = "manifest.json"
@@ -43,6 +44,11 @@ def codebook_sha256(vectors: npt.NDArray[np.float32]) -> str:
     return sha256_hex(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
 
 
+def tensor_name(level: str) -> str:
+    """Name of a graph's tensor with the tokens of `level`, and of the field that holds them elsewhere."""
+    return level if level == "tokens" else f"tokens_{level}"
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -58,11 +64,14 @@ class ImageSpec(_Record):
 class Level(_Record):
     """One grid of tokens of an image and the codebook behind it."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    """"tokens" where it is the only one; see `tensor_name`."""
     latent_grid: tuple[PositiveInt, PositiveInt]
     """(h, w): tokens an image has, top to bottom and left to right."""
     map_shape: MapShape
     """(rows, columns) of the Kohonen map, or (K,) for a line of codes."""
+    map_topology: MapTopology = "rectangular"
+    """What is near what on the map; bundles from before there was a choice do not say it."""
     codebook_size: PositiveInt
     """K: tokens are 0 to K - 1."""
     code_dim: PositiveInt
@@ -79,6 +88,8 @@ class Level(_Record):
                 f"map_shape {list(self.map_shape)} has {num_places} places "
                 f"for codebook_size {self.codebook_size}"
             )
+        if self.map_topology == "hexagonal" and len(self.map_shape) != 2:
+            raise ValueError(f"map_shape {list(self.map_shape)} is a line; a hexagonal map has two sides")
         return self
 
 
@@ -158,6 +169,9 @@ class Manifest(_Record):
 
     @model_validator(mode="after")
     def _check_files(self) -> Self:
+        names = [level.name for level in self.levels]
+        if len(set(names)) < len(names):
+            raise ValueError(f"levels has two of the same name: {', '.join(names)}")
         if MANIFEST_FILE in self.files:
             raise ValueError(f"files lists {MANIFEST_FILE}, which cannot hold its own hash")
         named = self.graphs.file_names() + [level.codebook_file for level in self.levels]

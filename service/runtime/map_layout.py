@@ -1,9 +1,11 @@
-"""Where tokens lie on the map, and which token lies where.
+"""How the tokens of a map are numbered, whatever its topology.
 
 K codebook_size, D code_dim, G map dimensions (1 or 2). A codebook is `Vectors` [K, D] and, on a map,
 `Coordinates` [K, G]. Token k lies at x = k % columns, y = k // columns: G(k) in section
-2.1 of Irie et al. 2023. The map does not wrap around.
+2.1 of Irie et al. 2023. How far two places are apart is the business of a `MapGeometry`.
 """
+
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,10 @@ from ..errors import TokenRangeError, TokensError
 
 Coordinates = npt.NDArray[np.int32]
 Vectors = npt.NDArray[np.float32]
+
+MapTopology = Literal["rectangular", "toroidal", "hexagonal"]
+"""Rectangular: squares, and the map ends at its edges. Toroidal: squares, and opposite edges are joined.
+Hexagonal: hexagons in rows, the odd ones half a step to the right, and the map ends at its edges."""
 
 
 def map_coordinates(map_shape: tuple[int, ...]) -> Coordinates:

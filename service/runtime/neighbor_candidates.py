@@ -1,15 +1,15 @@
 """Which tokens may be neighbors: few enough to be measured exactly.
 
-K codebook_size, D code_dim, G map dimensions (1 or 2), N tokens asked for, C candidates of each.
+K codebook_size, D code_dim, N tokens asked for, C candidates of each.
 """
 
-import math
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .map_layout import Coordinates, Vectors, map_sides, map_strides
+from .map_geometry import MapGeometry
+from .map_layout import Vectors
 
 
 class Candidates(Protocol):
@@ -26,20 +26,15 @@ class Candidates(Protocol):
 class MapDisc:
     """Every token within a distance on the map, found by arithmetic."""
 
-    def __init__(self, coordinates: Coordinates, *, radius: float) -> None:
-        """Take the map `coordinates` [K, G] and the largest distance, inclusive."""
-        sides = map_sides(coordinates)
-        self._coordinates = coordinates
-        self._sides = sides
-        self._moves = _disc(sides, radius=radius)
-        self._strides = map_strides(sides)
+    def __init__(self, geometry: MapGeometry, *, radius: float) -> None:
+        """Take the map and the largest distance, inclusive."""
+        self._geometry = geometry
+        self._moves = geometry.moves_within(radius)
         self.values_each = self._moves.size
 
     def find(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The tokens of the disc around each of `tokens`."""
-        places = self._coordinates[tokens][:, np.newaxis] + self._moves
-        on_map = ((places >= 0) & (places < self._sides)).all(axis=2)
-        return np.where(on_map, tokens[:, np.newaxis] + self._moves @ self._strides, -1)
+        return self._geometry.tokens_at(self._geometry.places[tokens][:, np.newaxis] + self._moves)
 
 
 class NearestVectors:
@@ -72,28 +67,17 @@ class NearestVectors:
         return np.argpartition(squares, num_candidates - 1, axis=1)[:, :num_candidates]
 
 
-def radius_of_k_nearest(coordinates: Coordinates, *, k: int) -> float:
+def radius_of_k_nearest(geometry: MapGeometry, *, k: int) -> float:
     """The least distance on the map within which every token has k others, 1 to K - 1."""
-    # Within any distance, no token has fewer than one in a corner.
-    return float(np.partition(_lengths(coordinates), k)[k])
+    everyone = np.arange(len(geometry.places))
+    return max(
+        float(np.partition(geometry.distances(everyone, token), k)[k]) for token in geometry.outermost()
+    )
 
 
-def most_within(coordinates: Coordinates, *, radius: float) -> int:
+def most_within(geometry: MapGeometry, *, radius: float) -> int:
     """The most others that any token has within `radius` on the map."""
-    # Within any distance, no token has more than one in the middle.
-    return int((_lengths(coordinates - coordinates[-1] // 2) <= radius).sum()) - 1
-
-
-def _disc(sides: tuple[int, ...], *, radius: float) -> npt.NDArray[np.int64]:
-    """The moves int64 [C, G] of at most `radius` that a map of `sides` has room for, but for no move."""
-    reaches = [math.floor(min(radius, side - 1)) for side in sides]
-    axes = np.meshgrid(*(np.arange(-reach, reach + 1) for reach in reaches), indexing="ij")
-    moves = np.stack(axes, axis=-1).reshape(-1, len(sides))
-    lengths = _lengths(moves)
-    return moves[(lengths > 0) & (lengths <= radius)]
-
-
-def _lengths(moves: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-    """Euclidean length of each of `moves` [C, G], the same as the distance of two places that far apart."""
-    squares: npt.NDArray[np.float64] = np.square(moves.astype(np.float64)).sum(axis=1)
-    return np.sqrt(squares)
+    everyone = np.arange(len(geometry.places))
+    return max(
+        int((geometry.distances(everyone, token) <= radius).sum()) - 1 for token in geometry.innermost()
+    )

@@ -8,6 +8,7 @@ ordered by distance.
 
 import math
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, SupportsIndex
 
@@ -16,7 +17,8 @@ import numpy.typing as npt
 
 from ..errors import ParameterError
 from .chunks import chunks
-from .map_layout import Coordinates, Vectors
+from .map_geometry import MapGeometry
+from .map_layout import Vectors
 from .neighbor_candidates import (
     Candidates,
     MapDisc,
@@ -52,17 +54,17 @@ class NeighborSearch:
 
     def __init__(
         self,
-        coordinates: Coordinates,
+        geometry: MapGeometry,
         *,
         vectors: Vectors,
         radius: float | None = None,
         k: SupportsIndex | None = None,
         by: By = "map",
     ) -> None:
-        """Take `coordinates` [K, G] and `vectors` [K, D] of a codebook, and the choice.
+        """Take the map and the `vectors` [K, D] of a codebook, and the choice.
 
         Args:
-            coordinates: int32 [K, G], the map.
+            geometry: the map.
             vectors: float32 [K, D], the code vectors.
             radius: every token at a grid distance of at most this; needs `by="map"`. 1.5, the default where
                 `k` is not given either, takes in the eight around.
@@ -78,23 +80,23 @@ class NeighborSearch:
             raise ParameterError(f"radius {radius} and k {k} were both given; give one of them")
         if radius is not None and by == "codebook":
             raise ParameterError('radius is a distance on the map; leave it out, or use by="map"')
-        self._coordinates = coordinates
+        self._geometry = geometry
         self._vectors = vectors
         self._by = by
         self._candidates: Candidates
         if k is not None:
-            self.width = _checked_k(k, num_others=len(coordinates) - 1)
+            self.width = _checked_k(k, num_others=len(vectors) - 1)
             if by == "codebook":
                 self._candidates = NearestVectors(vectors, k=self.width)
             else:
-                reach = radius_of_k_nearest(coordinates, k=self.width)
-                self._candidates = MapDisc(coordinates, radius=reach)
+                reach = radius_of_k_nearest(geometry, k=self.width)
+                self._candidates = MapDisc(geometry, radius=reach)
         elif by == "codebook":
             raise ParameterError('by="codebook" needs k: how many nearest tokens')
         else:
             reach = _checked_radius(radius)
-            self.width = most_within(coordinates, radius=reach)
-            self._candidates = MapDisc(coordinates, radius=reach)
+            self.width = most_within(geometry, radius=reach)
+            self._candidates = MapDisc(geometry, radius=reach)
 
     def find(
         self, tokens: npt.NDArray[np.int64], *, dtype: type[np.floating[Any]] = np.float32
@@ -115,12 +117,14 @@ class NeighborSearch:
 
     def find_all(self) -> NeighborTable:
         """The neighbors of all K tokens, with distances as float32."""
-        return self.find(np.arange(len(self._coordinates)))
+        return self.find(np.arange(len(self._vectors)))
 
     def _fill(self, table: NeighborTable, chunk: slice, tokens: npt.NDArray[np.int64]) -> None:
         found = self._candidates.find(tokens)
-        grid_distance = _distances(self._coordinates, tokens, found)
-        codebook_distance = _distances(self._vectors, tokens, found)
+        grid_distance = _distances(tokens, found, of=self._geometry.distances, values_each=2)
+        codebook_distance = _distances(
+            tokens, found, of=self._between_vectors, values_each=self._vectors.shape[1]
+        )
         if self._by == "map":
             keys = (found, codebook_distance, grid_distance)
         else:
@@ -130,6 +134,14 @@ class NeighborSearch:
         table.tokens[chunk] = np.take_along_axis(found, order, axis=1)
         table.grid_distance[chunk] = np.take_along_axis(grid_distance, order, axis=1)
         table.codebook_distance[chunk] = np.take_along_axis(codebook_distance, order, axis=1)
+
+    def _between_vectors(
+        self, tokens: npt.NDArray[np.int64], others: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Euclidean distances of the code vectors of `tokens` [P] from those of `others` [P], in float64."""
+        differences = self._vectors[tokens].astype(np.float64) - self._vectors[others].astype(np.float64)
+        squares: npt.NDArray[np.float64] = np.square(differences).sum(axis=1)
+        return np.sqrt(squares)
 
 
 def _checked_k(k: SupportsIndex, *, num_others: int) -> int:
@@ -148,16 +160,19 @@ def _checked_radius(radius: float | None) -> float:
 
 
 def _distances(
-    points: npt.NDArray[Any], tokens: npt.NDArray[np.int64], others: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.int64],
+    others: npt.NDArray[np.int64],
+    *,
+    of: Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64]], npt.NDArray[np.float64]],
+    values_each: int,
 ) -> npt.NDArray[np.float64]:
-    """Euclidean distances, in float64, of the `points` of `tokens` [N] from those of `others` [N, C]: [N, C].
+    """Distances, by the function `of`, of `tokens` [N] from `others` [N, C]: float64 [N, C].
 
-    Where there is no other, -1, the distance is infinite.
+    `values_each` is how many values `of` needs for a pair. Where there is no other, -1, it is infinitely far.
     """
     distances = np.full(others.shape, np.inf)
     rows, columns = np.nonzero(others >= 0)
-    for chunk in chunks(len(rows), values_each=points.shape[1]):
+    for chunk in chunks(len(rows), values_each=values_each):
         pairs = rows[chunk], columns[chunk]
-        differences = points[tokens[pairs[0]]].astype(np.float64) - points[others[pairs]].astype(np.float64)
-        distances[pairs] = np.sqrt(np.square(differences).sum(axis=1))
+        distances[pairs] = of(tokens[pairs[0]], others[pairs])
     return distances

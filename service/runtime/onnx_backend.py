@@ -2,8 +2,6 @@
 
 from typing import Self
 
-import numpy as np
-
 from .backend import (
     IMAGES_PER_THREAD,
     Graph,
@@ -20,9 +18,9 @@ from .gpu_thread import GpuThread
 from .host_memory import HostMemory, PinnedMemory, load_cuda_runtime
 from .onnx_batch import BoundBatch
 from .onnx_devices import PROVIDERS, check_device
-from .onnx_session import start_session
+from .onnx_session import run_session, start_session
 from .silent_onnxruntime import onnxruntime as ort
-from .tensors import Rows, TensorSpec, pixels_spec, tokens_spec
+from .tensors import Rows, TensorGroup, pixels_group, tokens_group
 
 
 class OnnxBackend(GraphBackend):
@@ -92,9 +90,9 @@ class OnnxBackend(GraphBackend):
 
 def _start_sessions(
     bundle: Bundle, *, device: Device, num_threads: int
-) -> list[tuple[ort.InferenceSession, TensorSpec, TensorSpec]]:
-    """The encoder and the decoder, each with its input and its output."""
-    pixels, tokens = pixels_spec(bundle.manifest.image), tokens_spec(bundle.level)
+) -> list[tuple[ort.InferenceSession, TensorGroup, TensorGroup]]:
+    """The encoder and the decoder, each with its inputs and its outputs."""
+    pixels, tokens = pixels_group(bundle.manifest.image), tokens_group(bundle.manifest.levels)
     return [
         (
             start_session(
@@ -110,12 +108,11 @@ def _start_sessions(
     ]
 
 
-def _unbound(session: ort.InferenceSession, *, source: TensorSpec, target: TensorSpec) -> Graph:
+def _unbound(session: ort.InferenceSession, *, source: TensorGroup, target: TensorGroup) -> Graph:
     """The graph for batches of any size, each run as it is."""
 
     def run(rows: Rows) -> Rows:
-        result: Rows = session.run([target.name], {source.name: np.ascontiguousarray(rows)})[0]
-        return result
+        return run_session(session, rows, source=source, target=target)
 
     return run
 
@@ -123,8 +120,8 @@ def _unbound(session: ort.InferenceSession, *, source: TensorSpec, target: Tenso
 def _bound(
     session: ort.InferenceSession,
     *,
-    source: TensorSpec,
-    target: TensorSpec,
+    source: TensorGroup,
+    target: TensorGroup,
     memory: HostMemory,
     with_graphs: bool,
 ) -> BucketedGraph:

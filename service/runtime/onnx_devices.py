@@ -16,7 +16,7 @@ from .buckets import BUCKETS
 from .cuda import list_gpus
 from .devices import Device
 from .silent_onnxruntime import onnxruntime as ort
-from .tensors import TensorSpec
+from .tensors import TensorGroup
 
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
@@ -50,7 +50,7 @@ def unusable(device: Device, reason: object, *, fix: str = "look at nvidia-smi")
     return DeviceError(f'device "{device}" does not work here: {reason}; {fix}, or use device "cpu"')
 
 
-def provider_options(device: Device, *, source: TensorSpec) -> list[tuple[str, dict[str, str]]]:
+def provider_options(device: Device, *, source: TensorGroup) -> list[tuple[str, dict[str, str]]]:
     """The providers of a session on `device` and their options, in order of preference.
 
     Float32 is float32: the search for the nearest code needs every bit of it, for TF32 and half precision
@@ -70,7 +70,9 @@ def provider_options(device: Device, *, source: TensorSpec) -> list[tuple[str, d
             os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
             sizes = {"min": BUCKETS[0], "opt": BUCKETS[-1], "max": BUCKETS[-1]}
             profiles = {
-                f"trt_profile_{name}_shapes": f"{source.name}:{'x'.join(map(str, (size, *source.shape)))}"
+                f"trt_profile_{name}_shapes": ",".join(
+                    f"{spec.name}:{'x'.join(map(str, (size, *spec.shape)))}" for spec in source.specs
+                )
                 for name, size in sizes.items()
             }
             # CUDA takes the operators that TensorRT has not.

@@ -2,17 +2,19 @@
 
 import os
 
+import numpy as np
+
 from ..errors import GraphError
 from .devices import Device
 from .onnx_devices import PROVIDERS, provider_options, unusable
 from .silent_onnxruntime import onnxruntime as ort
-from .tensors import TensorSpec
+from .tensors import Rows, TensorGroup, TensorSpec
 
 _LOG_FATAL = 4
 
 
 def start_session(
-    graph: bytes, *, file: str, device: Device, num_threads: int, source: TensorSpec, target: TensorSpec
+    graph: bytes, *, file: str, device: Device, num_threads: int, source: TensorGroup, target: TensorGroup
 ) -> ort.InferenceSession:
     """Start `graph` on `device`, which works here, and run it once.
 
@@ -20,8 +22,8 @@ def start_session(
         graph: an ONNX graph; `file` is its name in the bundle.
         device: what runs all of it.
         num_threads: threads of one operator on the CPU.
-        source: its only input, as the manifest has it.
-        target: its only output.
+        source: its inputs, as the manifest has them.
+        target: its outputs.
 
     Raises:
         DeviceError: the device does not take the graph; nothing else takes its place.
@@ -50,6 +52,18 @@ def run_options(*, cuda_graph: int | None) -> ort.RunOptions:
     return options
 
 
+def run_session(
+    session: ort.InferenceSession, rows: Rows, *, source: TensorGroup, target: TensorGroup
+) -> Rows:
+    """The output rows of the input rows, in a batch of any size and without CUDA graphs."""
+    feed = {
+        spec.name: np.ascontiguousarray(tensor)
+        for spec, tensor in zip(source.specs, source.unpack(rows), strict=True)
+    }
+    names = [spec.name for spec in target.specs]
+    return target.pack(session.run(names, feed, run_options(cuda_graph=None)))
+
+
 def _session_options(num_threads: int, *, device: Device) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = num_threads
@@ -68,16 +82,16 @@ def _session_options(num_threads: int, *, device: Device) -> ort.SessionOptions:
 
 
 def _check_signature(
-    session: ort.InferenceSession, *, file: str, source: TensorSpec, target: TensorSpec
+    session: ort.InferenceSession, *, file: str, source: TensorGroup, target: TensorGroup
 ) -> None:
-    for side, nodes, spec in (
+    for side, nodes, group in (
         ("input", session.get_inputs(), source),
         ("output", session.get_outputs(), target),
     ):
-        if len(nodes) != 1 or not _fits(nodes[0], spec):
+        if len(nodes) != len(group.specs) or not all(map(_fits, nodes, group.specs)):
             found = ", ".join(f"{node.name} {node.type} {node.shape}" for node in nodes)
             raise GraphError(
-                f"{file}: {side} is {found}, and the manifest asks for {spec}; export the bundle again"
+                f"{file}: {side} is {found}, and the manifest asks for {group}; export the bundle again"
             )
 
 
@@ -93,14 +107,13 @@ def _fits(node: ort.NodeArg, spec: TensorSpec) -> bool:
     )
 
 
-def _check_run(session: ort.InferenceSession, *, file: str, source: TensorSpec, target: TensorSpec) -> None:
+def _check_run(session: ort.InferenceSession, *, file: str, source: TensorGroup, target: TensorGroup) -> None:
     """Run one batch of zeros: what a graph declares may not be what it does.
 
     Two images, because a graph that was frozen to one would still take one.
     """
     try:
-        batch = {source.name: source.zeros(2)}
-        result = session.run([target.name], batch, run_options(cuda_graph=None))[0]
+        result = run_session(session, source.zeros(2), source=source, target=target)
     except Exception as error:
         raise GraphError(f"{file} does not run on a batch of 2 ({error}); export the bundle again") from None
     if result.shape != (2, *target.shape):

@@ -1,10 +1,12 @@
 """Soft targets: weights over codes around a token, for training that knows which tokens are alike.
 
-K codebook_size, G map dimensions (1 or 2), M neighbors; ... is the shape of the tokens, [N] or [B, h, w].
+K codebook_size, M neighbors; ... is the shape of the tokens, [N] or [B, h, w].
 
 The weight of code j for token i is a Gaussian of their distance on the map, made to sum to 1 over the codes:
 
     weights[i, j] = exp(-d^2 / (2 sigma^2)) / sum over j' of the same,    d = ||G(i) - G(j)||.
+
+On a toroidal map d is the distance the shorter way round, on a hexagonal one that of the hexagons' middles.
 
 The numerator is the Gaussian neighborhood, Eq. 5 of Irie et al. 2023: A[i, j] = exp(-d^2 / sigma(t)^2), with
 sigma(t) = sqrt(2) sigma: the paper's sigma has no 2 beside it, so that its neighborhood before any shrinking,
@@ -19,7 +21,7 @@ import numpy.typing as npt
 
 from ..errors import ParameterError
 from .chunks import chunks
-from .map_layout import Coordinates
+from .map_geometry import MapGeometry
 from .neighbor_table import NeighborSearch
 
 DenseTargets = npt.NDArray[np.float32]
@@ -36,25 +38,23 @@ class SparseTargets:
     """float32 [..., M + 1]: each row sums to 1; 0 for padding."""
 
 
-def dense_targets(tokens: npt.NDArray[np.int64], *, coordinates: Coordinates, sigma: float) -> DenseTargets:
+def dense_targets(tokens: npt.NDArray[np.int64], *, geometry: MapGeometry, sigma: float) -> DenseTargets:
     """Weights float32 [..., K] of every code for `tokens` [...], each 0 to K - 1.
 
     Args:
         tokens: int64 of any shape.
-        coordinates: int32 [K, G], the map.
+        geometry: the map.
         sigma: standard deviation of the Gaussian, in steps of the map: over 0.
 
     Raises:
         ParameterError: sigma outside its limits.
     """
     _check_sigma(sigma)
-    places = coordinates.astype(np.float64)
-    rows = tokens.ravel()
-    targets = np.empty((len(rows), len(places)), dtype=np.float32)
-    for chunk in chunks(len(rows), values_each=places.size):
-        differences = places[rows[chunk], np.newaxis] - places
-        targets[chunk] = _weights(np.sqrt(np.square(differences).sum(axis=2)), sigma=sigma)
-    return targets.reshape(*tokens.shape, len(places))
+    rows, everyone = tokens.ravel(), np.arange(len(geometry.places))
+    targets = np.empty((len(rows), len(everyone)), dtype=np.float32)
+    for chunk in chunks(len(rows), values_each=geometry.places.size):
+        targets[chunk] = _weights(geometry.distances(rows[chunk, np.newaxis], everyone), sigma=sigma)
+    return targets.reshape(*tokens.shape, len(everyone))
 
 
 def sparse_targets(tokens: npt.NDArray[np.int64], *, search: NeighborSearch, sigma: float) -> SparseTargets:

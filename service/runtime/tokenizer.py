@@ -1,23 +1,29 @@
 """The tokenizer as an object: a bundle that encodes, decodes and knows its map. NumPy in, NumPy out.
 
-B batch, H W pixels, h w latent grid, K codebook_size, D code_dim.
+B batch, H W pixels, h w latent grid, K codebook_size, D code_dim, T tokens of an image on all levels.
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Literal, Self, SupportsIndex
 
 import numpy as np
-import numpy.typing as npt
 
 from kohonen_tokenizer.pixels import Pixels
 
-from ..errors import BundleError, PixelsError, TokenRangeError, TokensError
+from ..errors import BundleError, TokensError
+from .array_checks import check_grids, check_pixels, describe
 from .backend import Backend, Tokens
 from .backends import load_backend
 from .bundle import Bundle, load_bundle
+from .codebook import Codebook
 from .devices import DeviceChoice
-from .manifest import GraphFormat
-from .topology import Neighbor, Topology
+from .levels import Levels
+from .manifest import GraphFormat, Level
+from .map_edges import Edge
+from .soft_targets import DenseTargets
+from .tensors import tokens_group
+from .topology import IntegerTokens, Neighbor, Topology
 
 # Images the backend sees at once: beyond this a batch gains no speed and its activations only cost memory.
 MAX_BATCH = 64
@@ -28,19 +34,16 @@ class Tokenizer:
 
     Attributes:
         manifest: the bundle's manifest.
-        level: its one level of tokens: latent grid, map shape, codebook size.
-        codebook: code vectors [K, D] and map coordinates.
-        topology: the map, for questions about neighbors.
+        levels: by name, its levels of tokens, each with a codebook and a map; most models have one.
         backend: runs the graphs, on input that `check_images` and `check_tokens` have passed.
     """
 
     def __init__(self, bundle: Bundle, *, backend: Backend) -> None:
         """Take a verified `bundle` and the `backend` that runs its graphs; `load` makes both from a path."""
         self.manifest = bundle.manifest
-        self.level = bundle.level
-        self.codebook = bundle.codebook
-        self.topology = Topology(bundle.codebook.coordinates, vectors=bundle.codebook.vectors)
+        self.levels = Levels(bundle)
         self.backend = backend
+        self._tokens = tokens_group(bundle.manifest.levels)
 
     @classmethod
     def load(
@@ -74,8 +77,30 @@ class Tokenizer:
 
     @property
     def identity(self) -> dict[str, str]:
-        """Which model speaks: its name and the hash of its codebook go with the tokens wherever they go."""
-        return {"model": self.manifest.name, "codebook_hash": self.codebook.sha256}
+        """Which model speaks: its name and the hash of its codebook go with the tokens wherever they go.
+
+        With several levels it is a hash of their hashes.
+        """
+        return {"model": self.manifest.name, "codebook_hash": self.levels.sha256}
+
+    @property
+    def level(self) -> Level:
+        """The only level: latent grid, map shape, codebook size.
+
+        Raises:
+            ParameterError: there are several; `codebook` and `topology` raise it too.
+        """
+        return self.levels.choose().level
+
+    @property
+    def codebook(self) -> Codebook:
+        """The only codebook: code vectors [K, D] and map coordinates."""
+        return self.levels.choose().codebook
+
+    @property
+    def topology(self) -> Topology:
+        """The only map, for questions about neighbors."""
+        return self.levels.choose().topology
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -83,29 +108,54 @@ class Tokenizer:
         image = self.manifest.image
         return image.height, image.width, image.channels
 
-    def encode(self, images: Pixels) -> Tokens:
+    @property
+    def token_shape(self) -> tuple[int, ...]:
+        """The shape of what `encode_rows` gives of an image: (h, w), or (T,) for several levels."""
+        return self._tokens.shape
+
+    def encode(self, images: Pixels) -> Tokens | dict[str, Tokens]:
         """Tokens of `images` uint8 [B, H, W, 3] of the model's size: int32 [B, h, w], each 0 to K - 1.
+
+        With several levels, those of each by its name.
 
         Raises:
             PixelsError: no array, or of another dtype or shape.
         """
-        self.check_images(images)
-        tokens = np.empty((len(images), *self.level.latent_grid), dtype=np.int32)
-        for chunk in _chunks(len(images)):
-            tokens[chunk] = self.backend.encode(images[chunk])
-        return tokens
+        rows = self.encode_rows(images)
+        return rows if len(self.levels) == 1 else self.split_rows(rows)
 
-    def decode(self, tokens: npt.NDArray[np.integer]) -> Pixels:
+    def decode(self, tokens: IntegerTokens | Mapping[str, IntegerTokens]) -> Pixels:
         """Images of `tokens` [B, h, w], of any integer dtype and each 0 to K - 1: uint8 [B, H, W, 3].
 
+        With several levels, tokens of each by its name, as `encode` gives them.
+
         Raises:
-            TokensError: no array, or of another dtype or shape.
+            TokensError: no array, or of another dtype or shape; not one for each level.
             TokenRangeError: a token that is no code of this model.
         """
-        tokens = self.check_tokens(tokens)
-        pixels = np.empty((len(tokens), *self.image_shape), dtype=np.uint8)
-        for chunk in _chunks(len(tokens)):
-            pixels[chunk] = self.backend.decode(tokens[chunk])
+        return self.decode_rows(self.check_tokens(tokens))
+
+    def encode_rows(self, images: Pixels) -> Tokens:
+        """Tokens of `images` as one array: int32 [B, h, w], or [B, T] for several levels, see `tensors`.
+
+        Raises:
+            PixelsError: as `encode`.
+        """
+        self.check_images(images)
+        rows = self._tokens.zeros(len(images))
+        for chunk in _chunks(len(images)):
+            rows[chunk] = self.backend.encode(images[chunk])
+        return rows
+
+    def split_rows(self, rows: Tokens) -> dict[str, Tokens]:
+        """The tokens [B, h, w] of each level, by its name, that are in what `encode_rows` gave."""
+        return dict(zip(self.levels, self._tokens.unpack(rows), strict=True))
+
+    def decode_rows(self, rows: Tokens) -> Pixels:
+        """Images of what `check_tokens` or `encode_rows` gave."""
+        pixels = np.empty((len(rows), *self.image_shape), dtype=np.uint8)
+        for chunk in _chunks(len(rows)):
+            pixels[chunk] = self.backend.decode(rows[chunk])
         return pixels
 
     def check_images(self, images: Pixels) -> Pixels:
@@ -114,39 +164,29 @@ class Tokenizer:
         Raises:
             PixelsError: not uint8 [B, H, W, 3] of the model's size.
         """
-        size = self.image_shape
-        if not _is_array(images) or images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != size:
-            raise PixelsError(
-                f"images are {_describe(images)}; this model takes uint8 [B, {size[0]}, {size[1]}, {size[2]}]"
-            )
-        return images
+        return check_pixels(images, shape=self.image_shape)
 
-    def check_tokens(self, tokens: npt.NDArray[np.integer]) -> Tokens:
-        """`tokens` as the decoder takes them, int32 [B, h, w].
+    def check_tokens(self, tokens: IntegerTokens | Mapping[str, IntegerTokens]) -> Tokens:
+        """`tokens` as the decoder takes them: int32 [B, h, w], or [B, T] for several levels, see `tensors`.
 
         Raises:
-            TokensError: not integers [B, h, w] of the model's latent grid.
+            TokensError: not integers [B, h, w] of the model's latent grid, or not those of each level.
             TokenRangeError: a token that is no code of this model.
         """
-        grid = self.level.latent_grid
-        if (
-            not _is_array(tokens)
-            or tokens.dtype.kind not in "iu"
-            or tokens.ndim != 3
-            or tokens.shape[1:] != grid
-        ):
+        if len(self.levels) == 1 and not isinstance(tokens, Mapping):
+            return check_grids(tokens, level=self.level)
+        if not isinstance(tokens, Mapping) or set(tokens) != set(self.levels):
+            given = sorted(tokens) if isinstance(tokens, Mapping) else describe(tokens)
             raise TokensError(
-                f"tokens are {_describe(tokens)}; this model takes integers [B, {grid[0]}, {grid[1]}]"
+                f"tokens are {given}; this model takes those of {', '.join(self.levels)} by name"
             )
-        # Before the cast to int32, which would wrap a large number round into the range.
-        if tokens.size and not 0 <= tokens.min() <= tokens.max() < self.level.codebook_size:
-            outside = (tokens < 0) | (tokens >= self.level.codebook_size)
-            place = tuple(np.argwhere(outside)[0].tolist())
-            raise TokenRangeError(
-                f"token {tokens[place]} at {list(place)} is outside 0 to {self.level.codebook_size - 1}; "
-                "decode with the model that made the tokens"
+        grids = [check_grids(tokens[name], level=self.levels[name].level) for name in self.levels]
+        if len(set(map(len, grids))) > 1:
+            counts = ", ".join(f"{name} {len(grid)}" for name, grid in zip(self.levels, grids, strict=True))
+            raise TokensError(
+                f"the levels have grids of different numbers of images ({counts}); give as many"
             )
-        return tokens.astype(np.int32)
+        return self._tokens.pack(grids)
 
     def neighbors(
         self,
@@ -155,37 +195,75 @@ class Tokenizer:
         radius: float | None = None,
         k: SupportsIndex | None = None,
         by: Literal["map", "codebook"] = "map",
+        level: str | None = None,
     ) -> list[Neighbor]:
-        """The tokens near `token` on the map or in the codebook: see `Topology.neighbors`."""
-        return self.topology.neighbors(token, radius=radius, k=k, by=by)
+        """The tokens near `token` on the map or in the codebook: see `Topology.neighbors`.
 
-    def map_image(self) -> Pixels:
+        Raises:
+            ParameterError: `level` names none, or is not given and there are several.
+        """
+        return self.levels.choose(level).topology.neighbors(token, radius=radius, k=k, by=by)
+
+    def soft_targets(
+        self, tokens: IntegerTokens | None = None, *, sigma: float, level: str | None = None
+    ) -> DenseTargets:
+        """Weights float32 [..., K] of all codes for `tokens` [...], or all: see `Topology.soft_targets`."""
+        return self.levels.choose(level).topology.soft_targets(tokens, sigma=sigma)
+
+    def perturb(
+        self,
+        tokens: IntegerTokens,
+        *,
+        offset: Sequence[SupportsIndex],
+        edge: Edge = "clamp",
+        level: str | None = None,
+    ) -> Tokens:
+        """`tokens` moved over the map by `offset`: see `map_moves.perturb`."""
+        return self.levels.choose(level).topology.perturb(tokens, offset=offset, edge=edge)
+
+    def interpolate(
+        self, start: IntegerTokens, end: IntegerTokens, *, num_steps: SupportsIndex, level: str | None = None
+    ) -> Tokens:
+        """A path over the map from `start` to `end`, [num_steps, ...]: see `map_moves.interpolate`."""
+        return self.levels.choose(level).topology.interpolate(start, end, num_steps=num_steps)
+
+    def map_image(self, *, level: str | None = None, others: Mapping[str, int] | None = None) -> Pixels:
         """Every code decoded as a constant latent grid and put at its place on the map.
 
-        This is Figure 4 of Irie et al. 2023.
+        This is Figure 4 of Irie et al. 2023, and Figure 7 for several levels.
+
+        Args:
+            level: whose map; not needed where there is one.
+            others: by name, the token of every place of the other levels; by default the one in the middle
+                of its map.
 
         Returns:
             uint8 [rows * H, columns * W, 3]; a 1-D map is one row. That is K images in memory.
+
+        Raises:
+            ParameterError: `level` names none, or is not given and there are several.
         """
-        *rows, columns = self.level.map_shape
-        codes = np.arange(self.level.codebook_size).reshape(-1, 1, 1)
-        tiles = self.decode(np.broadcast_to(codes, (len(codes), *self.level.latent_grid)))
+        chosen = self.levels.choose(level).level
+        codes = np.arange(chosen.codebook_size)
+        grids = {}
+        for name, one in self.levels.items():
+            grid = one.level.latent_grid
+            token = (others or {}).get(name, _middle(one.level))
+            constant = codes if name == chosen.name else np.full_like(codes, token)
+            grids[name] = np.broadcast_to(constant.reshape(-1, 1, 1), (len(codes), *grid))
+        tiles = self.decode(grids)
+        *rows, columns = chosen.map_shape
         height, width, channels = tiles.shape[1:]
         sheet = tiles.reshape(-1, columns, height, width, channels).swapaxes(1, 2)
         num_rows = rows[0] if rows else 1
         return sheet.reshape(num_rows * height, columns * width, channels)
 
 
+def _middle(level: Level) -> int:
+    """The token in the middle of the map."""
+    *rows, columns = level.map_shape
+    return (rows[0] // 2 if rows else 0) * columns + columns // 2
+
+
 def _chunks(num_images: int) -> list[slice]:
     return [slice(start, start + MAX_BATCH) for start in range(0, num_images, MAX_BATCH)]
-
-
-def _is_array(value: object) -> bool:
-    # Of any object, for callers without a type checker.
-    return isinstance(value, np.ndarray)
-
-
-def _describe(value: object) -> str:
-    if not isinstance(value, np.ndarray):
-        return f"of type {type(value).__name__} and no numpy array"
-    return f"{value.dtype} {list(value.shape)}"

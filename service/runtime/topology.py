@@ -1,25 +1,35 @@
 """The Kohonen map of a codebook: which tokens are near each other, and how to move among them.
 
 K codebook_size, D code_dim, G map dimensions (1 or 2), M neighbors. Two distances matter:
-`grid_distance`, Euclidean between places on the map, and `codebook_distance`, Euclidean between code vectors;
-on a well-ordered map the second grows with the first.
+`grid_distance`, Euclidean between places on the map (on a torus the shorter way round), and
+`codebook_distance`, Euclidean between code vectors; on a well-ordered map the second grows with the first.
 """
 
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import Final, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import TokenRangeError
-from .map_layout import Coordinates, Vectors, checked_tokens
-from .map_moves import Edge, interpolate, perturb
+from .hexagonal_map import HexagonalMap
+from .map_edges import Edge
+from .map_geometry import MapGeometry
+from .map_layout import Coordinates, MapTopology, Vectors, checked_tokens
+from .map_moves import interpolate, perturb
 from .neighbor_table import By, NeighborSearch, NeighborTable
 from .soft_targets import DenseTargets, SparseTargets, dense_targets, sparse_targets
+from .square_maps import RectangularMap, ToroidalMap
 
 IntegerTokens = npt.NDArray[np.integer]
+
+_GEOMETRIES: Final[dict[MapTopology, type[MapGeometry]]] = {
+    "rectangular": RectangularMap,
+    "toroidal": ToroidalMap,
+    "hexagonal": HexagonalMap,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,10 +50,13 @@ class Topology:
     memory for some millions of values or for O(K D), whichever is more, so that 65,536 codes are no burden.
     """
 
-    def __init__(self, coordinates: Coordinates, *, vectors: Vectors) -> None:
+    def __init__(
+        self, coordinates: Coordinates, *, vectors: Vectors, map_topology: MapTopology = "rectangular"
+    ) -> None:
         """Take `coordinates` int32 [K, G] and `vectors` float32 [K, D] of the same codebook."""
         self._coordinates = coordinates
         self._vectors = vectors
+        self._geometry = _GEOMETRIES[map_topology](coordinates)
 
     def neighbors(
         self,
@@ -99,7 +112,7 @@ class Topology:
         Raises:
             ParameterError: as `neighbors`.
         """
-        return NeighborSearch(self._coordinates, vectors=self._vectors, radius=radius, k=k, by=by)
+        return NeighborSearch(self._geometry, vectors=self._vectors, radius=radius, k=k, by=by)
 
     def neighbor_table(
         self, *, radius: float | None = None, k: SupportsIndex | None = None, by: By = "map"
@@ -121,7 +134,7 @@ class Topology:
             TokenRangeError: no such token.
             ParameterError: sigma is not over 0.
         """
-        return dense_targets(self._checked(tokens), coordinates=self._coordinates, sigma=sigma)
+        return dense_targets(self._checked(tokens), geometry=self._geometry, sigma=sigma)
 
     def sparse_soft_targets(
         self,
@@ -145,13 +158,13 @@ class Topology:
         self, tokens: IntegerTokens, *, offset: Sequence[SupportsIndex], edge: Edge = "clamp"
     ) -> npt.NDArray[np.int32]:
         """`tokens`, of any shape, moved by `offset`, (dx, dy) or (dx,): see `map_moves.perturb`."""
-        return perturb(tokens, coordinates=self._coordinates, offset=offset, edge=edge)
+        return perturb(tokens, geometry=self._geometry, offset=offset, edge=edge)
 
     def interpolate(
         self, start: IntegerTokens, end: IntegerTokens, *, num_steps: SupportsIndex
     ) -> npt.NDArray[np.int32]:
         """A path of `num_steps` grids from `start` to `end`: see `map_moves.interpolate`."""
-        return interpolate(start, end, coordinates=self._coordinates, num_steps=num_steps)
+        return interpolate(start, end, geometry=self._geometry, num_steps=num_steps)
 
     def _checked(self, tokens: IntegerTokens | None) -> npt.NDArray[np.int64]:
         codebook_size = len(self._coordinates)

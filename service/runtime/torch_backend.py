@@ -27,7 +27,7 @@ from .bundle import Bundle
 from .devices import Device
 from .gpu_thread import GpuThread, exclusive_gpu
 from .manifest import GraphFormat
-from .tensors import Rows, TensorSpec, pixels_spec, tokens_spec
+from .tensors import Rows, TensorGroup, TensorSpec, pixels_group, tokens_group
 
 _WARM_UP_RUNS = 3
 """Runs before a capture: TorchScript compiles on the first two."""
@@ -75,7 +75,8 @@ class TorchBackend(GraphBackend):
         if device == "cpu":
             torch.set_num_threads(num_threads)
             encoder, decoder = (
-                _unbound(module) for module, _, _ in _load_modules(bundle, device=torch.device("cpu"))
+                _unbound(module, source=source, target=target)
+                for module, source, target in _load_modules(bundle, device=torch.device("cpu"))
             )
             return cls(
                 encoder,
@@ -112,8 +113,8 @@ class CapturedBatch:
     """A graph at one batch size, captured as a CUDA graph on a GPU, from and to buffers that never move.
 
     Attributes:
-        source: the input on the host, [size, ...].
-        target: the output on the host, [size, ...].
+        source: the input rows on the host, [size, ...].
+        target: the output rows on the host, [size, ...].
     """
 
     def __init__(
@@ -121,31 +122,43 @@ class CapturedBatch:
         module: nn.Module,
         *,
         size: int,
-        source: TensorSpec,
-        target: TensorSpec,
+        source: TensorGroup,
+        target: TensorGroup,
         device: str = "cuda",
     ) -> None:
         """Take a `module` on `device`; on "cpu" nothing is captured and each run calls it."""
         self._module = module
-        self._host_source = _buffer(size, spec=source, pin_memory=device == "cuda")
-        self._host_target = _buffer(size, spec=target, pin_memory=device == "cuda")
-        self.source: Rows = self._host_source.numpy()
-        self.target: Rows = self._host_target.numpy()
-        self._device_source = self._host_source.to(device, copy=True)
-        self._device_target = self._host_target.to(device, copy=True)
+        self._source, self._target = source, target
+        self._inputs = [_buffers(size, spec=spec, device=device) for spec in source.specs]
+        self._outputs = [_buffers(size, spec=spec, device=device) for spec in target.specs]
+        # Of one tensor the rows are its own buffer; of several they are copied from and to theirs.
+        self.source = source.pack([host.numpy() for host, _ in self._inputs])
+        self.target = target.pack([host.numpy() for host, _ in self._outputs])
+        self._results = [on_device for _, on_device in self._outputs]
         self._cuda_graph = self._capture() if device == "cuda" else None
 
     @torch.inference_mode()
     def run(self) -> None:
-        """Compute `target` from `source`. On a GPU: two copies and one launch."""
-        self._device_source.copy_(self._host_source, non_blocking=True)
+        """Compute `target` from `source`. On a GPU: copies there and back, and one launch."""
+        parts = self._source.unpack(self.source)
+        for (host, on_device), part in zip(self._inputs, parts, strict=True):
+            if len(parts) > 1:
+                host.numpy()[:] = part
+            on_device.copy_(host, non_blocking=True)
         if self._cuda_graph is None:
-            self._device_target = self._module(self._device_source)
+            self._results = self._call()
         else:
             self._cuda_graph.replay()
-        self._host_target.copy_(self._device_target, non_blocking=True)
+        for (host, _), result in zip(self._outputs, self._results, strict=True):
+            host.copy_(result, non_blocking=True)
         if self._cuda_graph is not None:
             torch.cuda.current_stream().synchronize()
+        if len(self._outputs) > 1:
+            for (host, _), part in zip(self._outputs, self._target.unpack(self.target), strict=True):
+                part[:] = host.numpy()
+
+    def _call(self) -> list[Tensor]:
+        return _tensors(self._module(*(on_device for _, on_device in self._inputs)))
 
     @torch.inference_mode()
     def _capture(self) -> torch.cuda.CUDAGraph:
@@ -155,33 +168,42 @@ class CapturedBatch:
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 for _ in range(_WARM_UP_RUNS):
-                    self._module(self._device_source)
+                    self._call()
             torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
-                self._device_target = self._module(self._device_source)
+                self._results = self._call()
         return graph
 
 
-def _buffer(size: int, *, spec: TensorSpec, pin_memory: bool) -> Tensor:
-    return torch.zeros((size, *spec.shape), dtype=getattr(torch, spec.dtype), pin_memory=pin_memory)
+def _buffers(size: int, *, spec: TensorSpec, device: str) -> tuple[Tensor, Tensor]:
+    """One on the host and one on the device."""
+    dtype = getattr(torch, spec.dtype)
+    host = torch.zeros((size, *spec.shape), dtype=dtype, pin_memory=device == "cuda")
+    return host, host.to(device, copy=True)
 
 
-def _unbound(module: nn.Module) -> Graph:
+def _tensors(result: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
+    return [result] if isinstance(result, Tensor) else list(result)
+
+
+def _unbound(module: nn.Module, *, source: TensorGroup, target: TensorGroup) -> Graph:
     """The graph for batches of any size on the CPU, each run as it is."""
 
     @torch.inference_mode()
     def run(rows: Rows) -> Rows:
         # torch takes no arrays that may not be written to, such as those that view a request's body.
-        result: Rows = module(torch.from_numpy(np.require(rows, requirements=["C", "W"]))).numpy()
-        return result
+        inputs = [np.require(tensor, requirements=["C", "W"]) for tensor in source.unpack(rows)]
+        return target.pack([tensor.numpy() for tensor in _tensors(module(*map(torch.from_numpy, inputs)))])
 
     return run
 
 
-def _load_modules(bundle: Bundle, *, device: torch.device) -> list[tuple[nn.Module, TensorSpec, TensorSpec]]:
-    """The encoder and the decoder on `device`, each with its input and its output."""
-    pixels, tokens = pixels_spec(bundle.manifest.image), tokens_spec(bundle.level)
+def _load_modules(
+    bundle: Bundle, *, device: torch.device
+) -> list[tuple[nn.Module, TensorGroup, TensorGroup]]:
+    """The encoder and the decoder on `device`, each with its inputs and its outputs."""
+    pixels, tokens = pixels_group(bundle.manifest.image), tokens_group(bundle.manifest.levels)
     modules = []
     for file, graph, source, target in (
         (bundle.graph_files.encoder, bundle.encoder, pixels, tokens),
@@ -210,16 +232,19 @@ def _load_module(graph: bytes, *, graph_format: GraphFormat, device: torch.devic
 
 @torch.inference_mode()
 def _check_run(
-    module: nn.Module, *, file: str, source: TensorSpec, target: TensorSpec, device: torch.device
+    module: nn.Module, *, file: str, source: TensorGroup, target: TensorGroup, device: torch.device
 ) -> None:
     """Run a batch of two zeros: these formats declare neither names nor shapes."""
     try:
-        result = module(torch.from_numpy(source.zeros(2)).to(device))
+        inputs = [torch.from_numpy(tensor).to(device) for tensor in source.unpack(source.zeros(2))]
+        result = module(*inputs)
     except Exception as error:
         raise GraphError(f"{file} does not run on a batch of 2 ({error}); export the bundle again") from None
-    is_tensor = isinstance(result, Tensor)
-    found = f"{result.dtype} {list(result.shape)}" if is_tensor else type(result).__name__
-    if found != f"torch.{target.dtype} {[2, *target.shape]}":
+    if isinstance(result, Tensor | tuple):
+        found = ", ".join(f"{tensor.dtype} {list(tensor.shape)}" for tensor in _tensors(result))
+    else:
+        found = type(result).__name__
+    if found != ", ".join(f"torch.{spec.dtype} {[2, *spec.shape]}" for spec in target.specs):
         raise GraphError(
             f"{file}: output is {found} for a batch of 2, and the manifest asks for {target}; "
             "export the bundle again"

@@ -10,8 +10,9 @@ from kohonen_tokenizer.export.bundle import export_bundle
 from kohonen_tokenizer.export.formats import FORMATS, CapturedGraph, WrittenGraphs
 from kohonen_tokenizer.export.manifest import ModelCard, validation_metrics
 from kohonen_tokenizer.training.checkpoint import load_checkpoint
-from kohonen_tokenizer.training.config import DataConfig, ModelConfig, QuantizerConfig, RunConfig
+from kohonen_tokenizer.training.config import DataConfig, ModelConfig, RunConfig
 from kohonen_tokenizer.training.data import load_splits
+from kohonen_tokenizer.training.quantizer_config import QuantizerConfig
 from kohonen_tokenizer.training.trainer import Trainer
 
 SIZE = 16

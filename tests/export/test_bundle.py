@@ -28,12 +28,14 @@ class OffByOne(EncoderGraph):
 
 
 class TwoLevelsBrighter(DecoderGraph):
-    def forward(self, tokens):
-        return (super().forward(tokens).int() + 2).clamp(0, 255).to(torch.uint8)
+    def forward(self, *tokens):
+        return (super().forward(*tokens).int() + 2).clamp(0, 255).to(torch.uint8)
 
 
 class OtherInputName(EncoderGraph):
-    input_name = "image"
+    def __init__(self, model, *, image_size):
+        super().__init__(model, image_size=image_size)
+        self.input_names = ("image",)
 
 
 @pytest.fixture
@@ -81,9 +83,9 @@ def test_the_service_gives_the_checkpoints_tokens_and_pixels(exported, model, te
     tokenizer = Tokenizer.load(exported.folder)
     pixels = test_images[:batch]
     tokens = tokenizer.encode(pixels.numpy())
-    np.testing.assert_array_equal(tokens, model.encode(pixels).numpy())
+    np.testing.assert_array_equal(tokens, model.encode(pixels)["tokens"].numpy())
     decoded = tokenizer.decode(tokens).astype(int)
-    assert np.abs(decoded - model.decode(torch.from_numpy(tokens)).numpy()).max() <= 1
+    assert np.abs(decoded - model.decode({"tokens": torch.from_numpy(tokens)}).numpy()).max() <= 1
 
 
 def test_the_service_has_the_checkpoints_map(exported, model):

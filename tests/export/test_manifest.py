@@ -35,12 +35,10 @@ PARITY = Parity(
 
 @pytest.fixture
 def build(checkpoint):
-    codebook = checkpoint.model().quantizer.codebook.numpy()
-
     def build(checkpoint=checkpoint, **card):
         card = ModelCard(**{"metrics": {}} | card)
         return build_manifest(
-            checkpoint, files=FILES, graphs=GRAPHS, codebook=codebook, parity=PARITY, card=card
+            checkpoint, files=FILES, graphs=GRAPHS, model=checkpoint.model(), parity=PARITY, card=card
         )
 
     return build

@@ -311,7 +311,7 @@ def test_inspect_says_what_is_in_a_bundle(run: Run, tiny_bundle: Path) -> None:
     assert "name           tiny-colors" in lines
     assert "image          8 x 8 x 3 (height x width x channels)" in lines
     assert "level          tokens: 2 x 2 tokens an image" in lines
-    assert "codebook       12 codes of 3 numbers on a 3 x 4 map" in lines
+    assert "codebook       12 codes of 3 numbers on a 3 x 4 rectangular map" in lines
     assert "metric         psnr 20.5" in lines
     verified = [line for line in lines if line.startswith("file ") and line.endswith(", verified")]
     assert len(verified) == 3
@@ -437,3 +437,51 @@ def test_a_key_needs_a_plain_name(run: Run) -> None:
     status, out, err = run("new-key", "a b")
     assert (status, out) == (2, "")
     assert err.startswith("error: the name 'a b' of a key is not ")
+
+
+def test_two_levels_go_to_json_and_back(
+    run: Run, tmp_path: Path, two_level_bundle: Path, image_files: list[Path], expected: np.ndarray
+) -> None:
+    status, out, _ = run("encode", *image_files, "--bundle", two_level_bundle)
+    assert status == 0
+    reply = json.loads(out)
+    assert reply["tokens_bottom"] == expected.tolist()
+    assert np.shape(reply["tokens_top"]) == (3, 1, 1)
+    (tmp_path / "tokens.json").write_text(out)
+    output = tmp_path / "out"
+    assert run("decode", tmp_path / "tokens.json", "--bundle", two_level_bundle, "--output", output)[0] == 0
+    tokenizer = Tokenizer.load(two_level_bundle)
+    tokens = {level: np.array(reply[f"tokens_{level}"]) for level in ("top", "bottom")}
+    for path, image in zip(sorted(output.iterdir()), tokenizer.decode(tokens), strict=True):
+        assert np.array_equal(np.asarray(Image.open(path)), image)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"tokens": [[[0]]]}', "the JSON object has the keys 'tokens'; give {\"tokens_top\": [B][h][w], "),
+        ('{"tokens_top": [[[0]]], "tokens_bottom": [[[0, 0], [0, 99]]]}', "token 99 at [0, 1, 1] is outside"),
+        ('{"tokens_top": [[[0]], [[0]]], "tokens_bottom": [[[0, 0], [0, 0]]]}', "(top 2, bottom 1)"),
+    ],
+)
+def test_other_tokens_than_those_of_two_levels_are_refused(
+    run: Run, tmp_path: Path, two_level_bundle: Path, content: str, message: str
+) -> None:
+    path = tmp_path / "tokens.json"
+    path.write_text(content)
+    status, _, err = run("decode", path, "--bundle", two_level_bundle, "--output", tmp_path / "out")
+    assert (status, err.count("\n")) == (2, 1)
+    assert message in err
+
+
+def test_a_npy_of_two_levels_is_refused(
+    run: Run, tmp_path: Path, two_level_bundle: Path, image_files: list[Path]
+) -> None:
+    npy = tmp_path / "tokens.npy"
+    status, _, err = run("encode", *image_files, "--bundle", two_level_bundle, "--output", npy)
+    assert (status, npy.exists()) == (2, False)
+    assert "holds one array, and this model has top, bottom" in err
+    np.save(npy, np.zeros((1, 2, 2), dtype=np.int32))
+    status, _, err = run("decode", npy, "--bundle", two_level_bundle, "--output", tmp_path / "out")
+    assert status == 2
+    assert "a .npy holds one array, and this model has top, bottom; give a .json file" in err

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from kohonen_tokenizer.training.config import DataConfig, ModelConfig, QuantizerConfig, RunConfig
+from kohonen_tokenizer.training.config import DataConfig, ModelConfig, RunConfig
+from kohonen_tokenizer.training.quantizer_config import QuantizerConfig
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from kohonen_tokenizer.training.cli import app
@@ -46,11 +47,24 @@ def test_train_then_evaluate(recipe, photo_folder, tmp_path):
     )
     assert trained.exit_code == 0, trained.output
     assert trained.stdout == f"{tmp_path / 'run' / 'checkpoints' / 'step-00000003'}\n"
-    judged = call("evaluate", tmp_path / "run", "--data", photo_folder, "--json", tmp_path / "test.json")
+    judged = call(
+        "evaluate",
+        tmp_path / "run",
+        "--data",
+        photo_folder,
+        "--json",
+        tmp_path / "test.json",
+        "--u-matrix",
+        tmp_path / "map.png",
+    )
     assert judged.exit_code == 0, judged.output
     figures = json.loads((tmp_path / "test.json").read_text())
     assert f"{figures['psnr']:.2f} dB" in judged.stdout
     assert figures["num_images"] == 40
+    assert f"{figures['levels']['tokens']['topographic_product']:+.4f}" in judged.stdout
+    with Image.open(tmp_path / "map.png") as picture:
+        assert picture.size == (24 * 8, 24 * 4)
+        assert picture.getextrema() == (0, 255)
 
 
 def test_other_images_than_the_runs_are_refused(recipe, photo_folder, tmp_path):

@@ -1,11 +1,13 @@
+import dataclasses
 import json
 
 import pytest
 
 from kohonen_tokenizer.training.build import build_model
 from kohonen_tokenizer.training.cli import RECIPES, find_recipe
-from kohonen_tokenizer.training.config import QuantizerConfig, RunConfig
+from kohonen_tokenizer.training.config import ModelConfig, OptimizerConfig, RunConfig
 from kohonen_tokenizer.training.errors import ConfigError
+from kohonen_tokenizer.training.quantizer_config import QuantizerConfig
 
 
 def test_config_survives_json():
@@ -37,6 +39,8 @@ def test_config_survives_json():
         ("[data]\nimage_size = 64", "image_size 64: CIFAR-10 has 32"),
         ("[data]\nvalidation_share = 1.0", "validation_share 1.0"),
         ("[data]\nimage_size = 30", "image_size 30"),
+        ("[speed]\nprecision = 'float16'", "speed.precision"),
+        ("[speed]\ncudagraphs = true", "speed.cudagraphs"),
         ("steps = ", "not a TOML file"),
     ],
 )
@@ -58,6 +62,9 @@ def test_a_longer_run_is_the_same_run_and_another_seed_is_not():
     config = RunConfig()
     assert config.difference(config.with_changes(steps=50_000)) is None
     assert config.difference(config.with_changes(seed=1)) == "seed: 0, not 1"
+    assert config.difference(RunConfig.from_dict({"speed": {"compile": True}})) is None
+    lossy = RunConfig.from_dict({"speed": {"precision": "bfloat16"}})
+    assert config.difference(lossy) == "speed.precision: float32, not bfloat16"
     other = RunConfig.from_dict({"model": {"quantizer": {"neighborhood": "none"}}})
     assert config.difference(other) == "model.quantizer.neighborhood: hard, not none"
 
@@ -72,8 +79,20 @@ def test_defaults_are_the_papers_recipe():
     )
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
-def test_recipes_that_come_along_are_the_papers(path):
+def test_the_topology_first_recipe_shrinks_more_slowly_and_is_the_ksom_one_otherwise():
+    ksom = RunConfig.from_toml(find_recipe("cifar10-ksom")).to_dict()
+    topology = RunConfig.from_toml(find_recipe("cifar10-topology")).to_dict()
+    assert topology["model"]["quantizer"].pop("shrink_step") == 0.01
+    assert ksom["model"]["quantizer"].pop("shrink_step") == 0.1
+    assert topology | {"name": ksom["name"]} == ksom
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*sorted(RECIPES.glob("cifar10-*ema.toml")), *sorted(RECIPES.glob("cifar10-*ksom.toml"))],
+    ids=lambda path: path.stem,
+)
+def test_recipes_for_cifar10_are_the_papers(path):
     config = RunConfig.from_toml(find_recipe(path.stem))
     quantizer = config.model.quantizer
     assert quantizer.neighborhood == ("hard" if "ksom" in path.stem else "none")
@@ -84,6 +103,31 @@ def test_recipes_that_come_along_are_the_papers(path):
     else:
         assert (config.steps, config.batch_size, config.data.source) == (30_000, 256, "cifar10")
     assert config.optimizer == RunConfig().optimizer
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "normalization"),
+    [("imagenet-ksom", "imagenet", "imagenet"), ("faces-ksom", "faces", "symmetric")],
+)
+def test_recipes_for_two_levels_are_the_papers(name, source, normalization):
+    config = RunConfig.from_toml(find_recipe(name))
+    assert (config.steps, config.batch_size, config.validation_batch_size) == (30_000, 128, 256)
+    assert config.optimizer == OptimizerConfig(learning_rate=3e-4)
+    assert config.model == ModelConfig(architecture="vqvae2")
+    data = config.data
+    assert (data.source, data.normalization) == (source, normalization)
+    assert (data.image_size, data.resize) == (256, "squash")
+
+
+def test_recipes_for_the_sample_are_those_of_imagenet_but_for_size_and_length():
+    recipe, sample, small = (
+        RunConfig.from_toml(find_recipe(name))
+        for name in ("imagenet-ksom", "imagenet-sample-ksom", "imagenet-sample-64-ksom")
+    )
+    assert sample.model == small.model == recipe.model
+    assert sample.optimizer == recipe.optimizer
+    assert (sample.data.image_size, small.data.image_size) == (256, 64)
+    assert dataclasses.replace(sample.data, image_size=64) == small.data
 
 
 def test_an_unknown_recipe_lists_those_that_are_known():

@@ -12,7 +12,8 @@ from kohonen_tokenizer.training.data import load_splits
 from kohonen_tokenizer.training.evaluation import evaluate
 from kohonen_tokenizer.training.evaluation_report import as_json, as_table
 from kohonen_tokenizer.training.image_quality import peak_signal_to_noise, structural_similarity
-from kohonen_tokenizer.training.topology import topographic_error, trustworthiness
+from kohonen_tokenizer.training.map_order import code_distances, topographic_product, trustworthiness
+from kohonen_tokenizer.training.topology import topographic_error
 from kohonen_tokenizer.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -35,9 +36,9 @@ def test_figures_equal_those_computed_one_by_one(evaluated):
     model = checkpoint.model()
     with torch.no_grad():
         latents = model.encoder(model.normalize(pixels))
-        indices = model.encode(pixels)
-        decoded = model.decode(indices)
-        shifted = model.decode(model.quantizer.grid.shift(indices, 1))
+        indices = model.encode(pixels)["tokens"]
+        decoded = model.decode({"tokens": indices})
+        shifted = model.decode({"tokens": model.quantizer.grid.shift(indices, 1)})
         images = model.decoder(model.quantizer.lookup(indices))
     assert evaluation.num_images == 40
     assert evaluation.checkpoint_sha256 == checkpoint.weights_sha256
@@ -49,23 +50,30 @@ def test_figures_equal_those_computed_one_by_one(evaluated):
             np.mean([10 * math.log10(255**2 / error) for error in errors]), abs=1e-3
         )
     assert evaluation.psnr_by_offset[0] == evaluation.psnr
+    assert list(evaluation.levels) == ["tokens"]
+    level = evaluation.levels["tokens"]
+    assert level.psnr_by_offset == evaluation.psnr_by_offset
+    assert evaluation.bits_per_image == 8 * 8 * 5
     assert len(evaluation.psnr_by_offset) == 3, "a 4 by 8 map has room for offsets up to 2"
     vectors = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
-    coordinates = model.quantizer.grid.coordinates()
-    assert evaluation.map.topographic_error_8 == pytest.approx(
-        topographic_error(vectors, model.quantizer.codebook, coordinates, connectivity=8), abs=0.01
+    codebook, grid = model.quantizer.codebook, model.quantizer.grid
+    assert level.map.topographic_error_8 == pytest.approx(
+        topographic_error(vectors, codebook, grid, connectivity=8), abs=0.01
     )
-    assert evaluation.map.quantization_error == pytest.approx(
+    assert level.map.quantization_error == pytest.approx(
         (vectors - model.quantizer.codebook[indices.flatten()]).norm(dim=1).mean().item(), rel=1e-4
     )
     assert evaluation.ssim == pytest.approx(structural_similarity(decoded, pixels).mean().item(), abs=1e-4)
-    assert evaluation.trustworthiness == pytest.approx(
-        trustworthiness(model.quantizer.codebook, coordinates, num_neighbors=10)
+    assert level.trustworthiness == pytest.approx(
+        trustworthiness(code_distances(codebook), grid.distances(), num_neighbors=10)
+    )
+    assert level.topographic_product == pytest.approx(
+        topographic_product(code_distances(codebook), grid.distances())
     )
     counts = torch.bincount(indices.flatten(), minlength=32).double()
     shares = (counts / counts.sum())[counts > 0].tolist()
-    assert evaluation.usage.perplexity == pytest.approx(math.exp(-sum(p * math.log(p) for p in shares)))
-    assert evaluation.usage.used_share == len(indices.unique()) / 32
+    assert level.usage.perplexity == pytest.approx(math.exp(-sum(p * math.log(p) for p in shares)))
+    assert level.usage.used_share == len(indices.unique()) / 32
 
 
 def test_reports_hold_every_figure(evaluated):

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from kohonen_tokenizer.training.build import build_model
-from kohonen_tokenizer.training.config import ModelConfig, QuantizerConfig
+from kohonen_tokenizer.training.config import ModelConfig
 from kohonen_tokenizer.training.errors import ConfigError
+from kohonen_tokenizer.training.quantizer_config import QuantizerConfig
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +58,10 @@ def test_pixels_are_rounded_and_clamped(model):
 def test_decode_of_encode_is_the_forward_pass(model, photo_crops):
     pixels = torch.from_numpy(photo_crops[:4])
     with torch.no_grad():
-        indices = model.encode(pixels)
+        indices = model.encode(pixels)["tokens"]
         result = model(model.normalize(pixels))
-        assert torch.equal(indices, result.quantized.indices)
-        difference = model.decode(indices).int() - model.to_pixels(result.images).int()
+        assert torch.equal(indices, result.quantized["tokens"].indices)
+        difference = model.decode({"tokens": indices}).int() - model.to_pixels(result.images).int()
     assert difference.abs().max() <= 1, "the straight-through sum may round differently"
 
 

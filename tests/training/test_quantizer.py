@@ -173,7 +173,7 @@ def test_nearest_codes_are_nearest(monkeypatch):
         for x in vectors.tolist()
     ]
     assert nearest_codes(vectors, codebook).tolist() == literal
-    monkeypatch.setattr("kohonen_tokenizer.training.quantizer.SEARCH_ROWS", 7)
+    monkeypatch.setattr("kohonen_tokenizer.training.quantizer.CPU_SEARCH_ROWS", 7)
     assert nearest_codes(vectors, codebook).tolist() == literal, "in chunks"
     squared = relative_distances(vectors, codebook) + vectors.square().sum(1, keepdim=True)
     torch.testing.assert_close(squared, torch.cdist(vectors, codebook).square(), rtol=1e-4, atol=1e-4)
@@ -187,6 +187,30 @@ def test_search_stays_in_fp32_under_autocast():
         assert nearest_codes(vectors, codebook).tolist() == list(range(0, 512, 7))
         lossy = relative_distances(vectors, codebook).argmin(1)
     assert lossy.tolist() != list(range(0, 512, 7)), "the guard would be pointless if bf16 gave the same"
+
+
+def test_updates_stay_in_fp32_under_autocast():
+    """A bf16 product with the neighborhood would round sums to 8 bits."""
+    quantizer, exact = (make_quantizer(HardNeighborhood(0.1), dtype=torch.float32) for _ in range(2))
+    latents = make_latents(seed=3, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        quantizer(latents)
+    exact(latents)
+    assert torch.equal(quantizer.codebook, exact.codebook)
+
+
+def test_totals_of_all_that_train_together_are_what_is_learnt_from():
+    """Two halves of a batch, each told the sum of both, learn what one quantizer learns from all of it."""
+    whole, half = (make_quantizer(HardNeighborhood(0.1)) for _ in range(2))
+    latents = make_latents(seed=3)
+    vectors = latents[2:].permute(0, 2, 3, 1).reshape(-1, D)
+    others = assignment_sums(vectors, nearest_codes(vectors, half.codebook), K)
+    half.sum_over_ranks = lambda totals: totals.add_(others)
+    result = half(latents[:2])
+    assert result.perplexity.item() == pytest.approx(whole(latents).perplexity.item())
+    torch.testing.assert_close(half.codebook, whole.codebook)
+    half.eval().sum_over_ranks = None  # a collective here would wait for ranks with fewer images
+    half(latents[:2])
 
 
 def test_gradient_goes_straight_through():

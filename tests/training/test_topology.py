@@ -15,10 +15,10 @@ from torch import Tensor
 
 from kohonen_tokenizer.training import topology
 from kohonen_tokenizer.training.classic import batch_step
-from kohonen_tokenizer.training.grid import Grid
+from kohonen_tokenizer.training.grid import Connectivity, Grid, HexagonalGrid, ToroidalGrid
+from kohonen_tokenizer.training.map_order import u_matrix
 from kohonen_tokenizer.training.topology import (
     CodebookUsage,
-    Connectivity,
     codebook_usage,
     distortion,
     map_quality,
@@ -26,7 +26,6 @@ from kohonen_tokenizer.training.topology import (
     topographic_error,
     topographic_error_null,
     two_best_units,
-    u_matrix,
 )
 
 CONNECTIVITIES: tuple[Connectivity, ...] = (4, 8)
@@ -130,7 +129,7 @@ def test_topographic_error_follows_the_definition(random_map: Map, connectivity:
         first, second = literal_order(x, codebook)[:2]
         apart += not literal_adjacent(coordinates[first], coordinates[second], connectivity)
     actual = topographic_error(
-        random_map.inputs, random_map.codebook, random_map.coordinates, connectivity=connectivity
+        random_map.inputs, random_map.codebook, random_map.grid, connectivity=connectivity
     )
     assert 0 < apart < 60
     assert actual == pytest.approx(apart / 60, rel=1e-12)
@@ -138,27 +137,27 @@ def test_topographic_error_follows_the_definition(random_map: Map, connectivity:
 
 def test_quantization_and_topographic_error_equal_minisoms(photograph_map: Map) -> None:
     inputs, som = photograph_map.inputs, photograph_map.minisom()
-    quality = map_quality(inputs, photograph_map.codebook, photograph_map.coordinates)
+    quality = map_quality(inputs, photograph_map.codebook, photograph_map.grid)
     assert quality.quantization_error == pytest.approx(som.quantization_error(inputs.numpy()), rel=1e-9)
     assert quality.topographic_error_8 == pytest.approx(som.topographic_error(inputs.numpy()), rel=1e-12)
     assert 0 < quality.topographic_error_8 < 0.5 * quality.topographic_error_8_null
 
 
 def test_map_quality_gathers_the_single_measures(random_map: Map) -> None:
-    inputs, codebook, coordinates = random_map.inputs, random_map.codebook, random_map.coordinates
-    quality = map_quality(inputs, codebook, coordinates)
+    inputs, codebook, grid = random_map.inputs, random_map.codebook, random_map.grid
+    quality = map_quality(inputs, codebook, grid)
     assert quality.quantization_error == quantization_error(inputs, codebook)
-    assert quality.topographic_error_8 == topographic_error(inputs, codebook, coordinates, connectivity=8)
-    assert quality.topographic_error_4 == topographic_error(inputs, codebook, coordinates, connectivity=4)
-    assert quality.topographic_error_8_null == topographic_error_null(coordinates, connectivity=8)
-    assert quality.topographic_error_4_null == topographic_error_null(coordinates, connectivity=4)
+    assert quality.topographic_error_8 == topographic_error(inputs, codebook, grid, connectivity=8)
+    assert quality.topographic_error_4 == topographic_error(inputs, codebook, grid, connectivity=4)
+    assert quality.topographic_error_8_null == topographic_error_null(grid, connectivity=8)
+    assert quality.topographic_error_4_null == topographic_error_null(grid, connectivity=4)
 
 
 def test_chunks_do_not_change_the_measures(random_map: Map, monkeypatch: pytest.MonkeyPatch) -> None:
     neighborhood = torch.exp(-random_map.grid.distances())
 
     def measures() -> list[float]:
-        quality = map_quality(random_map.inputs, random_map.codebook, random_map.coordinates)
+        quality = map_quality(random_map.inputs, random_map.codebook, random_map.grid)
         energy = distortion(random_map.inputs, random_map.codebook, neighborhood=neighborhood)
         return [quality.quantization_error, quality.topographic_error_8, quality.topographic_error_4, energy]
 
@@ -169,14 +168,12 @@ def test_chunks_do_not_change_the_measures(random_map: Map, monkeypatch: pytest.
 
 def test_null_of_the_papers_map() -> None:
     """16 by 32 units have 2 (16 * 31 + 15 * 32) edge and 4 * 15 * 31 corner neighbors in all."""
-    coordinates = Grid((16, 32)).coordinates()
+    grid = Grid((16, 32))
     edges, corners = 2 * (16 * 31 + 15 * 32), 4 * 15 * 31
     expected_8 = 1 - (edges + corners) / 512 / 511
-    assert topographic_error_null(coordinates, connectivity=8) == pytest.approx(expected_8, rel=1e-12)
-    assert topographic_error_null(coordinates, connectivity=8) == pytest.approx(0.985, abs=5e-4)
-    assert topographic_error_null(coordinates, connectivity=4) == pytest.approx(
-        1 - edges / 512 / 511, rel=1e-12
-    )
+    assert topographic_error_null(grid, connectivity=8) == pytest.approx(expected_8, rel=1e-12)
+    assert topographic_error_null(grid, connectivity=8) == pytest.approx(0.985, abs=5e-4)
+    assert topographic_error_null(grid, connectivity=4) == pytest.approx(1 - edges / 512 / 511, rel=1e-12)
 
 
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
@@ -189,10 +186,10 @@ def test_null_is_the_mean_over_permutations_of_a_real_map(
         shuffled = photograph_map.codebook[torch.randperm(48, generator=generator)]
         errors.append(
             topographic_error(
-                photograph_map.inputs[::4], shuffled, photograph_map.coordinates, connectivity=connectivity
+                photograph_map.inputs[::4], shuffled, photograph_map.grid, connectivity=connectivity
             )
         )
-    null = topographic_error_null(photograph_map.coordinates, connectivity=connectivity)
+    null = topographic_error_null(photograph_map.grid, connectivity=connectivity)
     assert abs(fmean(errors) - null) < 4 * stdev(errors) / math.sqrt(len(errors))
 
 
@@ -242,31 +239,52 @@ def test_u_matrix_follows_the_definition(random_map: Map) -> None:
         )
         for i in range(len(codebook))
     ]
-    assert u_matrix(random_map.codebook, random_map.coordinates).tolist() == pytest.approx(
-        expected, rel=1e-12
-    )
+    assert u_matrix(random_map.codebook, random_map.grid).tolist() == pytest.approx(expected, rel=1e-12)
 
 
 def test_u_matrix_over_its_maximum_is_minisoms_distance_map(photograph_map: Map) -> None:
-    ours = u_matrix(photograph_map.codebook, photograph_map.coordinates).reshape(photograph_map.grid.shape)
+    ours = u_matrix(photograph_map.codebook, photograph_map.grid).reshape(photograph_map.grid.shape)
     expected = photograph_map.minisom().distance_map(scaling="mean")
     torch.testing.assert_close(ours / ours.max(), torch.from_numpy(expected), rtol=1e-12, atol=1e-12)
 
 
 def test_what_cannot_be_measured_is_refused(random_map: Map) -> None:
-    inputs, codebook, coordinates = random_map.inputs, random_map.codebook, random_map.coordinates
+    inputs, codebook, grid = random_map.inputs, random_map.codebook, random_map.grid
     with pytest.raises(ValueError, match="0 inputs"):
-        map_quality(inputs[:0], codebook, coordinates)
+        map_quality(inputs[:0], codebook, grid)
     with pytest.raises(ValueError, match="0 inputs"):
         distortion(inputs[:0], codebook, neighborhood=torch.eye(20))
     with pytest.raises(ValueError, match="codebook_size 1"):
         quantization_error(inputs, codebook[:1])
     with pytest.raises(ValueError, match="map of size 1"):
-        topographic_error_null(coordinates[:1], connectivity=8)
+        topographic_error_null(Grid((1,)), connectivity=8)
     with pytest.raises(ValueError, match="connectivity 6: use 8 or 4"):
-        topographic_error(inputs, codebook, coordinates, connectivity=6)  # type: ignore[arg-type]
+        topographic_error(inputs, codebook, grid, connectivity=6)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="0 tokens"):
         codebook_usage(torch.zeros(0, dtype=torch.int64), codebook_size=4)
     for token in (-1, 4):
         with pytest.raises(ValueError, match="a codebook of 4 has 0 to 3"):
             codebook_usage(torch.tensor([1, token]), codebook_size=4)
+
+
+@pytest.mark.parametrize("grid", [ToroidalGrid((4, 5)), HexagonalGrid((4, 5))])
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+def test_topographic_error_on_maps_of_other_topologies(
+    grid: Grid, connectivity: Connectivity, random_map: Map
+) -> None:
+    codebook, distances = random_map.codebook.tolist(), grid.distances().tolist()
+    # Hexagons that touch are 1 apart; of squares, those that share an edge are, and by a corner sqrt(2).
+    reach = 1.1 if connectivity == 4 or isinstance(grid, HexagonalGrid) else 1.5
+    apart = [
+        distances[first][second] > reach
+        for first, second in (literal_order(x, codebook)[:2] for x in random_map.inputs.tolist())
+    ]
+    actual = topographic_error(random_map.inputs, random_map.codebook, grid, connectivity=connectivity)
+    assert 0 < sum(apart) < 60
+    assert actual == pytest.approx(fmean(apart), rel=1e-12)
+
+
+def test_null_of_a_torus_and_of_hexagons() -> None:
+    assert topographic_error_null(ToroidalGrid((4, 5)), connectivity=8) == pytest.approx(1 - 8 / 19)
+    # A 2 by 3 map of hexagons has 2 + 2 pairs in its rows and 5 between them.
+    assert topographic_error_null(HexagonalGrid((2, 3)), connectivity=8) == pytest.approx(1 - 2 * 9 / 30)

@@ -13,10 +13,18 @@ from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 from torch import Tensor
 
 from kohonen_tokenizer.training.grid import Grid
-from kohonen_tokenizer.training.topology import trustworthiness
+from kohonen_tokenizer.training.map_order import code_distances
+from kohonen_tokenizer.training.map_order import trustworthiness as trustworthiness_of_distances
 
 # Neighborhood preservation is trustworthiness with its two arguments exchanged.
 both_measures = pytest.mark.parametrize("exchanged", [False, True], ids=["trustworthiness", "preservation"])
+
+
+def trustworthiness(high: Tensor, low: Tensor, *, num_neighbors: int) -> float:
+    """Of points, as scikit-learn takes them."""
+    return trustworthiness_of_distances(
+        code_distances(high), code_distances(low), num_neighbors=num_neighbors
+    )
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from ...token_grids import read_token_grids
 from .. import media
 from ..bodies import BYTES_BESIDE_TOKENS, BYTES_PER_TOKEN, check_count, read_body
 from ..models import ServedModel
-from ..openapi import BODY_ERRORS, NEGOTIATED, WORK_ERRORS, binary_body, json_body, reply_docs, request_docs
+from ..openapi import BODY_ERRORS, MODEL_ERRORS, NEGOTIATED, binary_body, json_body, reply_docs, request_docs
 from ..parameters import ModelParameters, parameter_docs, read_url
 from ..replies import images_response, negotiate_images
 from ..schemas import Decoded, TokenGrids
@@ -46,7 +46,7 @@ _REPLIES = reply_docs(
     },
     headers=NEGOTIATED,
     errors=(
-        *WORK_ERRORS,
+        *MODEL_ERRORS,
         *BODY_ERRORS,
         NotAcceptableError,
         ImageCountError,
@@ -61,7 +61,8 @@ _REPLIES = reply_docs(
     summary="Tokens to images",
     response_class=Response,
     responses=_REPLIES,
-    openapi_extra=_REQUEST | parameter_docs(ModelParameters, headers=("X-Timeout-S",)),
+    openapi_extra=_REQUEST
+    | parameter_docs(ModelParameters, headers=("X-Timeout-S", "X-Expect-Codebook-Hash")),
 )
 async def decode(request: Request) -> Response:
     """Decode grids of tokens to images: a PNG, JSON with base64, .npy or safetensors (by `Accept`)."""
@@ -84,7 +85,7 @@ async def decode(request: Request) -> Response:
         check_count(len(grids.tokens), what="token grids", max_images=settings.max_images)
         # Asked before the work, though it depends on the body: one image may be a PNG, many may not.
         media_type = negotiate_images(len(grids.tokens), accept=accept)
-        with service.models.use(parameters.model or grids.model) as model:
+        with service.use_model(parameters.model or grids.model, request=request) as model:
             check = partial(_check, grids, model=model)
             images = await model.decode(check, deadline=deadline, receive=request.receive)
             reply = partial(images_response, images, media_type=media_type, model=model)

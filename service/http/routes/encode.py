@@ -24,8 +24,8 @@ from ..bodies import read_body
 from ..image_bodies import MEDIA_TYPES, parse_images
 from ..openapi import (
     BODY_ERRORS,
+    MODEL_ERRORS,
     NEGOTIATED,
-    WORK_ERRORS,
     binary_body,
     files_body,
     json_body,
@@ -82,7 +82,7 @@ _REPLIES = reply_docs(
     },
     headers=NEGOTIATED,
     errors=(
-        *WORK_ERRORS,
+        *MODEL_ERRORS,
         *BODY_ERRORS,
         NotAcceptableError,
         ImageCountError,
@@ -100,7 +100,8 @@ _REPLIES = reply_docs(
     summary="Images to tokens",
     response_class=Response,
     responses=_REPLIES,
-    openapi_extra=_REQUEST | parameter_docs(EncodeParameters, headers=("X-Timeout-S",)),
+    openapi_extra=_REQUEST
+    | parameter_docs(EncodeParameters, headers=("X-Timeout-S", "X-Expect-Codebook-Hash")),
 )
 async def encode(request: Request) -> Response:
     """Encode one image or many to grids of tokens, as JSON, .npy or safetensors (by `Accept`)."""
@@ -110,7 +111,7 @@ async def encode(request: Request) -> Response:
     media_type = media.negotiate(media.accept_of(request.headers), offers=TOKEN_REPLIES)
     with (
         service.admission(deadline=deadline) as place,
-        service.models.use(parameters.model) as model,
+        service.use_model(parameters.model, request=request) as model,
     ):
         parameters.check_codebook(model.tokenizer.level.codebook_size)
         body = await read_body(

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from ...errors import ImageCountError, NotAcceptableError, ParameterError, TokenRangeError, TokensError
 from ...runtime.backend import Tokens
-from ...runtime.map_moves import Edge
+from ...runtime.map_edges import Edge
 from ...token_grids import as_grids, one_grid
 from .. import media
 from ..bodies import check_count
@@ -24,8 +24,8 @@ from ..map_replies import MOVE_REPLIES, strip_response
 from ..models import ServedModel
 from ..openapi import (
     BODY_ERRORS,
+    MODEL_ERRORS,
     NEGOTIATED,
-    WORK_ERRORS,
     Responses,
     binary_body,
     json_body,
@@ -50,12 +50,13 @@ class PerturbParameters(ModelParameters):
 
     offset: list[int] = Field(
         description="How far each token moves over the map: [dx, dy], or [dx] on a 1-D map; in the URL the "
-        "parameter is given once for each. Here or in a JSON body."
+        "parameter is given once for each. On a hexagonal map dy leads down and to the right. Here or in a "
+        "JSON body."
     )
     edge: Edge = Field(
         default="clamp",
         description="At the edge of the map a token stays (`clamp`), or turns round and goes on (`reflect`: "
-        "on a side of 3 the way from 0 is 1, 2, 1, 0, 1).",
+        "on a side of 3 the way from 0 is 1, 2, 1, 0, 1). A toroidal map has no edge: a move goes round it.",
     )
 
 
@@ -95,7 +96,7 @@ def _replies(description: str, *, shape: str) -> Responses:
         },
         headers=NEGOTIATED,
         errors=(
-            *WORK_ERRORS,
+            *MODEL_ERRORS,
             *BODY_ERRORS,
             NotAcceptableError,
             ImageCountError,
@@ -117,7 +118,7 @@ def _replies(description: str, *, shape: str) -> Responses:
             media.SAFETENSORS, "one tensor of such integers, `tokens`; the parameters are in the URL"
         ),
     )
-    | parameter_docs(PerturbParameters, headers=("X-Timeout-S",)),
+    | parameter_docs(PerturbParameters, headers=("X-Timeout-S", "X-Expect-Codebook-Hash")),
 )
 async def perturb(request: Request, service: ServiceDep) -> Response:
     """Move each token by `offset` on the map (Figure 5 of the paper): tokens, or a picture (by `Accept`)."""
@@ -130,7 +131,7 @@ async def perturb(request: Request, service: ServiceDep) -> Response:
     response_class=Response,
     responses=_replies("The grids on the way, the two ends included.", shape="[steps, h, w]"),
     openapi_extra=request_docs(json_body(InterpolateRequest))
-    | parameter_docs(InterpolateParameters, headers=("X-Timeout-S",)),
+    | parameter_docs(InterpolateParameters, headers=("X-Timeout-S", "X-Expect-Codebook-Hash")),
 )
 async def interpolate(request: Request, service: ServiceDep) -> Response:
     """Lead each token in a straight line over the map to another: tokens, or a picture (by `Accept`)."""
@@ -150,7 +151,7 @@ async def _answer(
     with service.admission(deadline=deadline) as place:
         max_tokens = settings.max_images * service.models.max_tokens_per_image(None)
         call = await kind.read(request, max_tokens=max_tokens, service=service, place=place)
-        with service.models.use(call.parameters.model or call.model) as model:
+        with service.use_model(call.parameters.model or call.model, request=request) as model:
             tokens = await service.run(kind.operation, "infer", partial(move, call, model, settings))
             if media_type == media.PNG:
                 images = await model.decode(lambda: tokens, deadline=deadline, receive=request.receive)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ...errors import ModelNotFoundError, NotAcceptableError, NotReadyError, StoppingError
 from .. import media
-from ..openapi import IDENTITY, NEGOTIATED, WORK_ERRORS, header_docs, reply_docs
+from ..openapi import IDENTITY, MODEL_ERRORS, NEGOTIATED, header_docs, reply_docs
 from ..parameters import ModelParameters, NoParameters, from_url, parameter_docs
 from ..replies import CODEBOOK_REPLIES, codebook_response, map_response
 from ..schemas import CodebookContent, ModelCard, Models
@@ -50,14 +50,14 @@ async def get_models(service: ServiceDep) -> Models:
         CodebookContent,
         binary={media.NPY: "the vectors alone, float32 [K, D]"},
         headers=NEGOTIATED,
-        errors=(*WORK_ERRORS, NotAcceptableError),
+        errors=(*MODEL_ERRORS, NotAcceptableError),
     ),
-    openapi_extra=parameter_docs(ModelParameters),
+    openapi_extra=parameter_docs(ModelParameters, headers=("X-Expect-Codebook-Hash",)),
 )
 async def get_codebook(request: Request, service: ServiceDep, parameters: ModelDep) -> Response:
     """Give every code vector and its coordinates, as JSON, or the vectors as .npy (by `Accept`)."""
     media_type = media.negotiate(media.accept_of(request.headers), offers=CODEBOOK_REPLIES)
-    with service.models.use(parameters.model) as model:
+    with service.use_model(parameters.model, request=request) as model:
         reply = partial(codebook_response, model, media_type=media_type)
         return await service.run("codebook", "encode", reply)
 

@@ -12,7 +12,7 @@ from ...runtime.neighbor_table import NeighborTable
 from ...runtime.tokenizer import Tokenizer
 from .. import media
 from ..map_replies import TABLE_REPLIES, table_response
-from ..openapi import NEGOTIATED, WORK_ERRORS, reply_docs
+from ..openapi import MODEL_ERRORS, NEGOTIATED, reply_docs
 from ..parameters import from_url, parameter_docs
 from ..schemas import NeighborTableContent
 from ..service import Admitted, ServiceDep
@@ -37,9 +37,9 @@ router = APIRouter(tags=["map"])
             "float32 [K, M], padded with infinity",
         },
         headers=NEGOTIATED,
-        errors=(*WORK_ERRORS, NotAcceptableError),
+        errors=(*MODEL_ERRORS, NotAcceptableError),
     ),
-    openapi_extra=parameter_docs(NearParameters),
+    openapi_extra=parameter_docs(NearParameters, headers=("X-Expect-Codebook-Hash",)),
 )
 async def get_neighbor_table(
     request: Request,
@@ -48,7 +48,7 @@ async def get_neighbor_table(
 ) -> Response:
     """Give the tokens near each token in one table, as JSON, .npy or safetensors (by `Accept`)."""
     media_type = media.negotiate(media.accept_of(request.headers), offers=TABLE_REPLIES)
-    with service.models.use(parameters.model) as model:
+    with service.use_model(parameters.model, request=request) as model:
         find = partial(_find, parameters, tokenizer=model.tokenizer, settings=service.settings)
         table = await service.run("neighbor-table", "infer", find)
         reply = partial(table_response, table, media_type=media_type, model=model)

@@ -14,7 +14,7 @@ from ...json_object import read_json_object
 from ...runtime.tokenizer import Tokenizer
 from .. import media
 from ..bodies import BYTES_BESIDE_TOKENS, BYTES_PER_TOKEN, read_body
-from ..openapi import BODY_ERRORS, WORK_ERRORS, Responses, json_body, reply_docs, request_docs
+from ..openapi import BODY_ERRORS, MODEL_ERRORS, Responses, json_body, reply_docs, request_docs
 from ..parameters import ModelParameters, from_url, parameter_docs, together, url_values, validate
 from ..replies import json_response
 from ..schemas import NeighborsOfToken, NeighborsOfTokens
@@ -55,7 +55,7 @@ def _replies(*errors: type[TokenizerError]) -> Responses:
     return reply_docs(
         "The neighbors: of one token, or a list for `tokens`.",
         NeighborsOfToken | NeighborsOfTokens,
-        errors=(*WORK_ERRORS, TokenRangeError, *errors),
+        errors=(*MODEL_ERRORS, TokenRangeError, *errors),
     )
 
 
@@ -65,13 +65,15 @@ def _replies(*errors: type[TokenizerError]) -> Responses:
     response_class=Response,
     dependencies=[Admitted],
     responses=_replies(),
-    openapi_extra=parameter_docs(NeighborsParameters),
+    openapi_extra=parameter_docs(NeighborsParameters, headers=("X-Expect-Codebook-Hash",)),
 )
 async def get_neighbors(
-    service: ServiceDep, parameters: Annotated[NeighborsParameters, Depends(from_url(NeighborsParameters))]
+    request: Request,
+    service: ServiceDep,
+    parameters: Annotated[NeighborsParameters, Depends(from_url(NeighborsParameters))],
 ) -> Response:
     """List the tokens within a radius of `token`, or its `k` nearest, with both distances."""
-    return await _answer(parameters, service)
+    return await _answer(parameters, request=request, service=service)
 
 
 @router.post(
@@ -79,7 +81,8 @@ async def get_neighbors(
     summary="Neighbors of a token, asked in JSON",
     response_class=Response,
     responses=_replies(*BODY_ERRORS),
-    openapi_extra=request_docs(json_body(NeighborsParameters)) | parameter_docs(ModelParameters),
+    openapi_extra=request_docs(json_body(NeighborsParameters))
+    | parameter_docs(ModelParameters, headers=("X-Expect-Codebook-Hash",)),
 )
 async def post_neighbors(request: Request, service: ServiceDep) -> Response:
     """The same with the parameters in the body; `model` may be in the URL."""
@@ -95,7 +98,7 @@ async def post_neighbors(request: Request, service: ServiceDep) -> Response:
             place=place,
         )
         parameters = await service.run("neighbors", "decode", partial(_parse, body.content, in_url))
-        return await _answer(parameters, service)
+        return await _answer(parameters, request=request, service=service)
 
 
 def _parse(content: bytes, in_url: Mapping[str, Any]) -> NeighborsParameters:
@@ -103,8 +106,8 @@ def _parse(content: bytes, in_url: Mapping[str, Any]) -> NeighborsParameters:
     return validate(NeighborsParameters, together(in_url, fields))
 
 
-async def _answer(parameters: NeighborsParameters, service: Service) -> Response:
-    with service.models.use(parameters.model) as model:
+async def _answer(parameters: NeighborsParameters, *, request: Request, service: Service) -> Response:
+    with service.use_model(parameters.model, request=request) as model:
         find = partial(_find, parameters, tokenizer=model.tokenizer, settings=service.settings)
         neighborhoods = await service.run("neighbors", "infer", find)
         content = neighborhoods[0] if parameters.tokens is None else {"results": neighborhoods}

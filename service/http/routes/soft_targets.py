@@ -16,8 +16,8 @@ from ..map_replies import negotiate_targets, targets_response
 from ..models import ServedModel
 from ..openapi import (
     BODY_ERRORS,
+    MODEL_ERRORS,
     NEGOTIATED,
-    WORK_ERRORS,
     Responses,
     binary_body,
     json_body,
@@ -73,7 +73,7 @@ def _replies(*errors: type[TokenizerError]) -> Responses:
             "and tokens int32 [..., M + 1], padded with -1",
         },
         headers=NEGOTIATED,
-        errors=(*WORK_ERRORS, NotAcceptableError, *errors),
+        errors=(*MODEL_ERRORS, NotAcceptableError, *errors),
     )
 
 
@@ -83,7 +83,7 @@ def _replies(*errors: type[TokenizerError]) -> Responses:
     response_class=Response,
     dependencies=[Admitted],
     responses=_replies(),
-    openapi_extra=parameter_docs(SoftTargetsParameters),
+    openapi_extra=parameter_docs(SoftTargetsParameters, headers=("X-Expect-Codebook-Hash",)),
 )
 async def get_soft_targets(
     request: Request,
@@ -92,7 +92,7 @@ async def get_soft_targets(
 ) -> Response:
     """Weigh codes by exp(-d^2 / (2 sigma^2)) of their distance on the map from each token, to sum to 1."""
     call = MapCall(tokens=(), claims={}, parameters=parameters)
-    return await _answer(call, accept=media.accept_of(request.headers), service=service)
+    return await _answer(call, request=request, service=service)
 
 
 @router.post(
@@ -107,20 +107,20 @@ async def get_soft_targets(
             media.SAFETENSORS, "one tensor of such integers, `tokens`; the parameters are in the URL"
         ),
     )
-    | parameter_docs(SoftTargetsParameters),
+    | parameter_docs(SoftTargetsParameters, headers=("X-Expect-Codebook-Hash",)),
 )
 async def post_soft_targets(request: Request, service: ServiceDep) -> Response:
     """Weigh codes by their distance on the map from each token sent, in the shape that the tokens have."""
-    accept = media.accept_of(request.headers)
     max_tokens = service.settings.max_table_values
     with service.admission() as place:
         call = await _BODY.read(request, max_tokens=max_tokens, service=service, place=place)
-        return await _answer(call, accept=accept, service=service)
+        return await _answer(call, request=request, service=service)
 
 
-async def _answer(call: MapCall[SoftTargetsParameters], *, accept: str | None, service: Service) -> Response:
+async def _answer(call: MapCall[SoftTargetsParameters], *, request: Request, service: Service) -> Response:
+    accept = media.accept_of(request.headers)
     media_type = negotiate_targets(is_sparse=call.parameters.is_sparse, accept=accept)
-    with service.models.use(call.parameters.model or call.model) as model:
+    with service.use_model(call.parameters.model or call.model, request=request) as model:
         weigh = partial(_weigh, call, model=model, settings=service.settings)
         targets = await service.run("soft-targets", "infer", weigh)
         reply = partial(targets_response, targets, media_type=media_type, model=model)

@@ -21,7 +21,7 @@ def locked(start_server, tiny_bundle, keys):
     """A client of a server with keys and one friendly origin."""
     entries = [entry.model_dump() for _, entry in keys.values()]
     server = start_server(
-        tiny_bundle, api_keys=json.dumps(entries), cors_origins='["https://good.example"]', log_format="json"
+        tiny_bundle, api_keys=json.dumps(entries), cors_origins='["https://Good.example"]', log_format="json"
     )
     with httpx.Client(base_url=server.url) as client:
         yield client

@@ -116,6 +116,20 @@ def test_on_a_line_an_offset_is_one_number(serve_in_thread, make_bundle, tiny_fi
             assert client.post("/perturb", json=example["value"]).status_code == 200
 
 
+def test_a_bundle_says_what_is_near_what_on_its_map(serve_in_thread, make_bundle, tiny_files, wait_until):
+    manifest = json.loads((make_bundle(tiny_files) / "manifest.json").read_bytes())
+    levels = [manifest["levels"][0] | {"map_topology": "toroidal"}]
+    torus = Tokenizer.load(make_bundle(tiny_files, levels=levels), num_threads=1)
+    with serve_in_thread(torus) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        assert client.get("/models").json()["models"][0]["levels"][0]["map_topology"] == "toroidal"
+        assert client.get("/codebook").json()["map_topology"] == "toroidal"
+        moved = client.post("/perturb", json={"tokens": [[0, 1], [2, 3]], "offset": [-1, -1]})
+        assert moved.json()["tokens"] == [[[11, 8], [9, 10]]]
+        near = client.get("/neighbors", params={"token": 0, "radius": 1}).json()["neighbors"]
+        assert sorted(neighbor["token"] for neighbor in near) == [1, 3, 4, 8]
+
+
 def test_strips_are_counted_as_decoded_images(client, metric):
     sample = 'kohonen_images_total{operation="decode"}'
     before = metric(client, sample)

@@ -47,8 +47,8 @@ def test_a_folder_and_its_zip_give_the_same_bundle(folder: Path, tiny_files: dic
         assert bundle.manifest.name == "tiny-colors"
         assert bundle.encoder == tiny_files["encoder.onnx"]
         assert bundle.decoder == tiny_files["decoder.onnx"]
-        assert bundle.codebook.vectors.shape == (12, 3)
-        assert bundle.level.codebook_size == 12
+        assert bundle.codebooks["tokens"].vectors.shape == (12, 3)
+        assert list(bundle.codebooks) == ["tokens"]
 
 
 def test_a_file_that_the_manifest_does_not_list_is_ignored(folder: Path) -> None:
@@ -159,13 +159,13 @@ def test_a_short_file_takes_little_memory_however_long_its_manifest_says(folder:
         tracemalloc.stop()
 
 
-def test_exactly_one_level_is_served(
-    make_bundle: MakeBundle, tiny_files: dict[str, bytes], tiny_bundle: Path
+def test_two_levels_of_one_name_are_refused(
+    tiny_bundle: Path,
 ) -> None:
-    level = Manifest.from_json((tiny_bundle / "manifest.json").read_bytes()).levels[0]
-    folder = make_bundle(tiny_files, levels=[level, level])
-    with pytest.raises(BundleError, match=r"^tiny-colors has 2 levels of tokens"):
-        load_bundle(folder)
+    content = json.loads((tiny_bundle / "manifest.json").read_bytes())
+    content["levels"] *= 2
+    with pytest.raises(ManifestError, match="levels has two of the same name: tokens, tokens"):
+        Manifest.from_json(json.dumps(content).encode())
 
 
 def test_a_zip_of_the_folder_itself_says_how_to_zip(folder: Path) -> None:

@@ -24,6 +24,7 @@ def test_what_is_written_is_what_is_read(tiny_bundle: Path) -> None:
     manifest = Manifest.from_json(data)
     assert manifest.to_json() == data
     assert manifest.levels[0].map_shape == (3, 4)
+    assert manifest.levels[0].map_topology == "rectangular", "as a bundle that does not say it"
     assert manifest.created.isoformat() == "2026-11-24T12:00:00+00:00"
 
 
@@ -54,6 +55,7 @@ def set_field(path: str, value: object) -> Callable[[dict[str, Any]], None]:
         (set_field("levels", []), "levels"),
         (set_field("levels/0/codebook_size", 13), "map_shape [3, 4] has 12 places for codebook_size 13"),
         (set_field("levels/0/map_shape", [2, 2, 3]), "levels.0.map_shape"),
+        (set_field("levels/0/map_topology", "spherical"), "levels.0.map_topology"),
         (set_field("levels/0/codebook_sha256", "XYZ"), "levels.0.codebook_sha256"),
         (
             set_field("levels/0/codebook_file", "other.safetensors"),

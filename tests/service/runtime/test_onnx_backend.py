@@ -16,7 +16,7 @@ from kohonen_tokenizer.service.runtime.cuda import Gpu
 from kohonen_tokenizer.service.runtime.host_memory import PageableMemory
 from kohonen_tokenizer.service.runtime.onnx_backend import OnnxBackend
 from kohonen_tokenizer.service.runtime.silent_onnxruntime import onnxruntime as ort
-from kohonen_tokenizer.service.runtime.tensors import pixels_spec, tokens_spec
+from kohonen_tokenizer.service.runtime.tensors import pixels_group, tokens_group
 from kohonen_tokenizer.service.runtime.threads import available_threads
 
 MakeBundle = Callable[..., Path]
@@ -189,7 +189,7 @@ def test_a_graph_that_the_device_cannot_run_whole_is_refused(
     # As far as onnxruntime goes without CUDA's libraries: no provider of a GPU, and none of the CPU allowed.
     monkeypatch.setattr(onnx_session, "provider_options", lambda device, *, source: [])
     bundle = load_bundle(tiny_bundle)
-    pixels, tokens = pixels_spec(bundle.manifest.image), tokens_spec(bundle.level)
+    pixels, tokens = pixels_group(bundle.manifest.image), tokens_group(bundle.manifest.levels)
     with pytest.raises(GraphError, match=r"fallback to CPU EP has been explicitly disabled"):
         onnx_session.start_session(
             bundle.encoder, file="encoder.onnx", device="cuda", num_threads=1, source=pixels, target=tokens

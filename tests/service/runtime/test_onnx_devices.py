@@ -9,11 +9,12 @@ import pytest
 from kohonen_tokenizer.service.errors import DeviceError
 from kohonen_tokenizer.service.runtime import onnx_devices
 from kohonen_tokenizer.service.runtime.cuda import Gpu
+from kohonen_tokenizer.service.runtime.manifest import ImageSpec
 from kohonen_tokenizer.service.runtime.onnx_devices import check_device, provider_options
 from kohonen_tokenizer.service.runtime.silent_onnxruntime import onnxruntime as ort
-from kohonen_tokenizer.service.runtime.tensors import TensorSpec
+from kohonen_tokenizer.service.runtime.tensors import pixels_group
 
-PIXELS = TensorSpec(name="pixels", dtype="uint8", shape=(8, 8, 3))
+PIXELS = pixels_group(ImageSpec(height=8, width=8))
 ALL = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 USE_CPU = 'or use device "cpu"$'
 

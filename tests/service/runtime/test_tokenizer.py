@@ -168,14 +168,6 @@ def test_the_map_image_has_every_code_at_its_place(tokenizer: Tokenizer) -> None
         np.testing.assert_array_equal(tile, np.broadcast_to(vector, (8, 8, 3)))
 
 
-def test_the_image_of_a_one_dimensional_map_is_one_row(tiny_bundle: Path, tiny_model: Any) -> None:
-    tokenizer = Tokenizer.load(tiny_bundle)
-    tokenizer.level = tokenizer.level.model_copy(update={"map_shape": (12,)})
-    image = tokenizer.map_image()
-    assert image.shape == (8, 12 * 8, 3)
-    np.testing.assert_array_equal(image[4, 4::8], tiny_model.vectors)
-
-
 @pytest.mark.parametrize("values", [[[[0, 1], [2, 3]]], 7, None])
 def test_what_is_no_array_is_refused_by_its_type(tokenizer: Tokenizer, values: Any) -> None:
     kind = f"of type {type(values).__name__} and no numpy array; this model takes "

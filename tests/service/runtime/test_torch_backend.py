@@ -13,7 +13,7 @@ from kohonen_tokenizer.service.runtime.backend import Backend
 from kohonen_tokenizer.service.runtime.backends import load_backend
 from kohonen_tokenizer.service.runtime.buckets import BucketedGraph
 from kohonen_tokenizer.service.runtime.bundle import Bundle, load_bundle
-from kohonen_tokenizer.service.runtime.tensors import pixels_spec, tokens_spec
+from kohonen_tokenizer.service.runtime.tensors import pixels_group, tokens_group
 from kohonen_tokenizer.service.runtime.torch_backend import CapturedBatch, TorchBackend, check_device
 
 SHIPPED = Path(__file__).parents[3] / "bundles" / "cifar10-ksom-512"
@@ -94,7 +94,7 @@ def test_it_says_what_it_is(bundle: Bundle, loaded: Backend, monkeypatch: pytest
 
 def test_batches_of_fixed_sizes_give_the_same(bundle: Bundle, loaded: Backend, images: np.ndarray) -> None:
     """As on a GPU, but for the GPU: buffers and buckets."""
-    pixels, tokens = pixels_spec(bundle.manifest.image), tokens_spec(bundle.level)
+    pixels, tokens = pixels_group(bundle.manifest.image), tokens_group(bundle.manifest.levels)
     (encoder, _, _), (decoder, _, _) = torch_backend._load_modules(bundle, device=torch.device("cpu"))
 
     def in_buckets(module: Any, source: Any, target: Any) -> BucketedGraph:
@@ -149,10 +149,11 @@ def test_a_decoder_in_the_place_of_the_encoder_is_refused(bundle: Bundle) -> Non
 
 
 def test_a_graph_that_does_not_fit_the_manifest_is_refused(bundle: Bundle) -> None:
-    level = bundle.level.model_copy(update={"latent_grid": (4, 4)})
+    (level,) = bundle.manifest.levels
+    levels = (level.model_copy(update={"latent_grid": (4, 4)}),)
     message = r"output is torch\.int32 \[2, 8, 8\] .* the manifest asks for tokens int32 \[B, 4, 4\]"
     with pytest.raises(GraphError, match=message):
-        TorchBackend.load(replace(bundle, level=level))
+        TorchBackend.load(replace(bundle, manifest=bundle.manifest.model_copy(update={"levels": levels})))
 
 
 @pytest.mark.parametrize("graph_format", FORMATS)

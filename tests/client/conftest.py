@@ -1,0 +1,60 @@
+"""The tiny model behind real servers, those of the service's own tests, and clients of them."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kohonen_tokenizer_client import AsyncClient, Client
+
+from ..service.conftest import random_images, tiny_bundle, tiny_files, tiny_model
+from ..service.http.conftest import (
+    ServerProcess,
+    image_file,
+    npy_file,
+    serve_in_thread,
+    server,
+    start_server,
+    tokenizer,
+    wait_until,
+)
+from .blocking import Blocking
+
+__all__ = [
+    "image_file",
+    "npy_file",
+    "random_images",
+    "serve_in_thread",
+    "server",
+    "start_server",
+    "tiny_bundle",
+    "tiny_files",
+    "tiny_model",
+    "tokenizer",
+    "wait_until",
+]
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[Client]:
+    """A client of `server` with small batches, so that a few images are several requests."""
+    with Client(server.url, batch_size=8) as client:
+        yield client
+
+
+@pytest.fixture(params=["sync", "async"])
+def make_client(request: pytest.FixtureRequest) -> Iterator[Callable[..., Client | Blocking]]:
+    """Make a client of a URL, blocking or asyncio's, both to be called as if blocking."""
+    clients: list[Client | Blocking] = []
+
+    def make(url: str, **settings: Any) -> Client | Blocking:
+        if request.param == "sync":
+            clients.append(Client(url, **settings))
+        else:
+            clients.append(Blocking(AsyncClient(url, **settings), runner=asyncio.Runner()))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()

@@ -1,0 +1,142 @@
+"""Whole experiments on crops of photographs: trained in processes, judged, written."""
+
+import csv
+import io
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kohonen_tokenizer.training.checkpoint import load_checkpoint
+from kohonen_tokenizer.training.config import RunConfig
+from kohonen_tokenizer.training.errors import CheckpointError, ConfigError, TrainingError
+from kohonen_tokenizer.training.experiments.experiment import run_experiment
+from kohonen_tokenizer.training.experiments.paper import EXPERIMENTS
+from kohonen_tokenizer.training.experiments.runs import plan_runs, train_all
+
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def recipe() -> RunConfig:
+    return RunConfig.from_dict(
+        {
+            "name": "photos-test",
+            "batch_size": 16,
+            "data": {"source": "folder", "name": "photo crops"},
+            "model": {
+                "hidden": 16,
+                "residual_channels": 8,
+                "code_dim": 8,
+                "quantizer": {"codebook_size": 32, "map_shape": [4, 8]},
+            },
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def out(recipe: RunConfig, photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of figure5 (EMA-VQ and the map), whose runs figure3 and figure4 share in part or whole."""
+    folder = tmp_path_factory.mktemp("experiment")
+    run(recipe, "figure5", data=photo_folder, out=folder)
+    return folder
+
+
+def run(
+    recipe: RunConfig, name: str, *, data: Path, out: Path, num_seeds: int = 1, steps: int = STEPS
+) -> list[Path]:
+    return run_experiment(
+        name,
+        recipe=recipe,
+        dataset="cifar10",
+        data=data,
+        out=out,
+        num_seeds=num_seeds,
+        steps=steps,
+        device="cpu",
+        num_parallel=2,
+    )
+
+
+def test_the_table_says_what_the_checkpoints_say(out: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO((out / "figure5.csv").read_text())))
+    assert [row["model"] for row in rows] == ["EMA-VQ", "KSOM"]
+    for row, condition in zip(rows, ("none", "hard"), strict=True):
+        validations = load_checkpoint(out / "runs" / condition / "seed-0").validations
+        assert float(row["loss"]) == min(validation.loss for validation in validations)
+        assert [validation.step for validation in validations] == [1, 2, 3, 4]
+    text = (out / "figure5.md").read_text()
+    assert f"photo crops, {STEPS} steps of 16 images, 1 seed" in text
+    assert "A partial reproduction" in text
+
+
+def test_the_figure_shows_the_images_and_their_moves(out: Path) -> None:
+    with Image.open(out / "figure5.png") as opened:
+        pixels = np.asarray(opened.convert("RGB"))
+    assert pixels.shape == (675, 1800, 3)
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
+
+
+def test_finished_runs_are_used_and_not_made_again(recipe: RunConfig, photo_folder: Path, out: Path) -> None:
+    checkpoints = sorted((out / "runs").glob("*/seed-0/checkpoints/*/checkpoint.json"))
+    before = {path: path.stat().st_mtime_ns for path in checkpoints}
+    written = run(recipe, "figure4", data=photo_folder, out=out)
+    assert [path.name for path in written] == ["figure4.csv", "figure4.md", "figure4.png"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_runs_of_another_recipe_are_refused(recipe: RunConfig, photo_folder: Path, out: Path) -> None:
+    other = RunConfig.from_dict(recipe.to_dict() | {"batch_size": 8})
+    with pytest.raises(
+        CheckpointError, match=r"is another run \(batch_size: 8, not 16\); name another --out"
+    ):
+        run(other, "figure4", data=photo_folder, out=out)
+
+
+def test_an_unknown_name_is_refused(recipe: RunConfig, photo_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="experiment 'table9': there is none; use one of table1,"):
+        run(recipe, "table9", data=photo_folder, out=tmp_path)
+
+
+def test_a_run_that_fails_is_named_with_its_reason(
+    recipe: RunConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    condition = EXPERIMENTS["figure4"].rows[0].condition
+    runs = plan_runs([condition], recipe=recipe, num_seeds=1, steps=2, out=tmp_path)
+    with pytest.raises(TrainingError, match=r"1 of 1 runs failed \(.*none/seed-0\); their file log says why"):
+        train_all(runs, data=tmp_path / "nothing", device="cpu", num_parallel=1)
+    assert "no such folder; name a folder of images" in capfd.readouterr().err
+
+
+def test_a_stopped_experiment_saves_its_runs_and_carries_on(photo_folder: Path, tmp_path: Path) -> None:
+    toml = tmp_path / "recipe.toml"
+    toml.write_text(
+        'name = "photos-test"\nbatch_size = 16\n[data]\nsource = "folder"\nname = "photo crops"\n'
+        "[model]\nhidden = 16\nresidual_channels = 8\ncode_dim = 8\n"
+        "[model.quantizer]\ncodebook_size = 32\nmap_shape = [4, 8]\n"
+    )
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "kohonen_tokenizer", "experiment", "figure4", "--recipe", str(toml)]
+    command += ["--data", str(photo_folder), "--out", str(out), "--seeds", "1", "--steps", "100000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            checkpoints = out / "runs" / "none" / "seed-0" / "checkpoints"
+            log = out / "runs" / "none" / "seed-0" / "log"
+            deadline = time.monotonic() + 60
+            while not (log.is_file() and "step/s" in log.read_text()):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 2
+    assert "error: stopped; call the same command again to carry on" in errors
+    (saved,) = checkpoints.glob("step-*")
+    assert int(saved.name.removeprefix("step-")) > 0

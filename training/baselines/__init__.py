@@ -1,0 +1,1 @@
+"""Other ways to learn a codebook, to compare Kohonen's map with."""

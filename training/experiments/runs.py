@@ -1,0 +1,145 @@
+"""The runs of an experiment: which there are, and how several go on side by side.
+
+A run lies in ``OUT/runs/CONDITION/seed-N`` and is what the command ``train`` would make of it: it is carried
+on where it stopped, and one that is finished is not touched, so experiments that share conditions share runs.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ..checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
+from ..config import RunConfig
+from ..data import load_splits
+from ..device import torch_device
+from ..errors import CheckpointError, StoppedError, TrainingError
+from ..trainer import run, stop_signals
+from .paper import VALIDATIONS, Condition
+
+POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One condition with one seed."""
+
+    condition: Condition
+    config: RunConfig
+    out: Path
+
+    def is_finished(self) -> bool:
+        """Whether its last step is done."""
+        try:
+            return latest_checkpoint(self.out / "checkpoints").name == f"step-{self.config.steps:08d}"
+        except CheckpointError:
+            return False
+
+    def checkpoint(self) -> Checkpoint:
+        """What it ended with. Raises CheckpointError if that is of another configuration."""
+        checkpoint = load_checkpoint(self.out)
+        difference = self.config.difference(checkpoint.config)
+        if difference is not None:
+            raise CheckpointError(f"{self.out}: is another run ({difference}); name another --out")
+        return checkpoint
+
+
+def plan_runs(
+    conditions: Sequence[Condition], *, recipe: RunConfig, num_seeds: int, steps: int, out: Path
+) -> list[Run]:
+    """All conditions with the seeds 0, 1, ...: seed by seed, so that a grid cut short has whole seeds.
+
+    Raises ConfigError where a condition does not fit the recipe.
+    """
+    return [
+        Run(
+            condition,
+            _config(condition, recipe=recipe, seed=seed, steps=steps),
+            out / "runs" / condition.name / f"seed-{seed}",
+        )
+        for seed in range(num_seeds)
+        for condition in conditions
+    ]
+
+
+def _config(condition: Condition, *, recipe: RunConfig, seed: int, steps: int) -> RunConfig:
+    values = recipe.to_dict()
+    quantizer = values["model"]["quantizer"]
+    quantizer.update(condition.quantizer)
+    if condition.is_line:
+        quantizer["map_shape"] = [quantizer["codebook_size"]]
+    every = max(1, steps // VALIDATIONS)
+    values.update(seed=seed, steps=steps, validate_every=every, checkpoint_every=every)
+    return RunConfig.from_dict(values)
+
+
+def train_all(runs: Sequence[Run], *, data: Path, device: str, num_parallel: int) -> None:
+    """Finish all of ``runs``, ``num_parallel`` at a time, each in a process that writes its folder's ``log``.
+
+    Raises StoppedError when SIGINT or SIGTERM ended it, with every run saved, and TrainingError naming the
+    runs that failed, once the others are done.
+    """
+    waiting = [one for one in runs if not one.is_finished()]
+    working: dict[BaseProcess, Run] = {}
+    failed: list[Run] = []
+    num_threads = max(1, (os.cpu_count() or 1) // num_parallel)
+    with (
+        stop_signals() as stopped,
+        tqdm(total=len(runs), initial=len(runs) - len(waiting), unit="run", dynamic_ncols=True) as bar,
+    ):
+        while working or (waiting and not stopped.is_set()):
+            while waiting and len(working) < num_parallel and not stopped.is_set():
+                one = waiting.pop(0)
+                working[_start(one, data=data, device=device, num_threads=num_threads)] = one
+            if stopped.is_set():
+                for process in working:
+                    process.terminate()  # it saves a checkpoint first
+            time.sleep(POLL_S)
+            for process in [process for process in working if not process.is_alive()]:
+                one = working.pop(process)
+                bar.update()
+                if process.exitcode and not stopped.is_set():
+                    failed.append(one)
+                    bar.write(f"{one.out}: {_last_line(one.out / 'log')}", file=sys.stderr)
+    if stopped.is_set():
+        raise StoppedError("stopped; call the same command again to carry on")
+    if failed:
+        names = ", ".join(str(one.out) for one in failed)
+        raise TrainingError(f"{len(failed)} of {len(runs)} runs failed ({names}); their file log says why")
+
+
+def _start(one: Run, *, data: Path, device: str, num_threads: int) -> BaseProcess:
+    process = multiprocessing.get_context("spawn").Process(
+        target=_train_in_process, args=(one.config, data, one.out, device, num_threads)
+    )
+    process.start()
+    return process
+
+
+def _train_in_process(config: RunConfig, data: Path, out: Path, device: str, num_threads: int) -> None:
+    # What a terminal sends to all of its processes comes from the parent here, as SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "log").open("a", buffering=1) as log:
+        sys.stderr = sys.stdout = log
+        torch.set_num_threads(num_threads)
+        try:
+            run(config, load_splits(config.data, data), out=out, device=torch_device(device))
+        except TrainingError as error:
+            log.write(f"\nerror: {error}\n")
+            sys.exit(1)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text().split("\n") if log.is_file() else []
+    return next((line for line in reversed(lines) if line.strip()), "ended without a word")
