@@ -28,16 +28,20 @@ def decode_dataset(dataset: Dataset, *, tokenizer: Tokenizer, folder: Path, as_t
         DatasetError: an id that would leave the folder.
         OSError: the folder cannot be written.
     """
-    (level,) = dataset.identity.levels
-    if level.codebook_sha256 != tokenizer.codebook.sha256:
+    levels = dataset.identity.levels
+    of_dataset = [level.codebook_sha256 for level in levels]
+    of_bundle = [level.codebook_sha256 for level in tokenizer.manifest.levels]
+    if of_dataset != of_bundle:
         raise MismatchError(
-            f"{dataset.storage.url} holds tokens of codebook {level.codebook_sha256}, and the bundle's is "
-            f"{tokenizer.codebook.sha256}; decode with {dataset.identity.model}"
+            f"{dataset.storage.url} holds tokens of codebook {', '.join(of_dataset)}, and the bundle's is "
+            f"{', '.join(of_bundle)}; decode with {dataset.identity.model}"
         )
     folder.mkdir(parents=True, exist_ok=True)
     num_images = 0
     for record, table in zip(
-        dataset.manifest.shards, dataset.tables(["id", "label", "status", level.name]), strict=True
+        dataset.manifest.shards,
+        dataset.tables(["id", "label", "status", *(level.name for level in levels)]),
+        strict=True,
     ):
         images = _images(table.filter(pc.equal(table["status"], "ok")), dataset=dataset, tokenizer=tokenizer)
         if as_tars:
@@ -52,9 +56,11 @@ def _images(
     table: pa.Table, *, dataset: Dataset, tokenizer: Tokenizer
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     """The id of each row, and its PNG with the label, if known."""
-    (level,) = dataset.identity.levels
+    levels = dataset.identity.levels
     for batch in table.to_batches(_BATCH_ROWS):
-        pixels = tokenizer.decode(tokens_of(batch.column(level.name), level=level))
+        grids = [tokens_of(batch.column(level.name), level=level) for level in levels]
+        by_level = dict(zip(tokenizer.levels, grids, strict=True))
+        pixels = tokenizer.decode(grids[0] if len(levels) == 1 else by_level)
         names, labels = (batch.column(column).to_pylist() for column in ("id", "label"))
         for name, label, image in zip(names, labels, pixels, strict=True):
             yield name, {"png": encode_png(image)} | ({} if label is None else {"cls": label.encode()})

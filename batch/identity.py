@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from kohonen_tokenizer.service.runtime.bundle import Bundle
 from kohonen_tokenizer.service.runtime.images import Resize
-from kohonen_tokenizer.service.runtime.manifest import ImageSpec, MapShape, Sha256, sha256_hex
+from kohonen_tokenizer.service.runtime.manifest import ImageSpec, MapShape, Sha256, sha256_hex, tensor_name
 
 from .errors import MismatchError
 
@@ -65,7 +65,7 @@ class Identity(Record):
             model_sha256=manifest.files[bundle.graph_files.encoder].sha256,
             levels=tuple(
                 TokenLevel(
-                    name=level.name,
+                    name=tensor_name(level.name),
                     latent_grid=level.latent_grid,
                     map_shape=level.map_shape,
                     codebook_size=level.codebook_size,
