@@ -28,17 +28,22 @@ def decode_dataset(dataset: Dataset, *, tokenizer: Tokenizer, folder: Path, as_t
         DatasetError: an id that would leave the folder.
         OSError: the folder cannot be written.
     """
-    theirs = [level.codebook_sha256 for level in dataset.identity.levels]
-    ours = [one.codebook.sha256 for one in tokenizer.levels.values()]
-    if theirs != ours:
+    levels = dataset.identity.levels
+    of_dataset = [level.codebook_sha256 for level in levels]
+    of_bundle = [level.codebook_sha256 for level in tokenizer.manifest.levels]
+    if of_dataset != of_bundle:
         raise MismatchError(
-            f"{dataset.storage.url} holds tokens of codebook {', '.join(theirs)}, and the bundle's is "
-            f"{', '.join(ours)}; decode with {dataset.identity.model}"
+            f"{dataset.storage.url} holds tokens of codebook {', '.join(of_dataset)}, and the bundle's is "
+            f"{', '.join(of_bundle)}; decode with {dataset.identity.model}"
         )
     folder.mkdir(parents=True, exist_ok=True)
     columns = ["id", "label", "status", *(level.name for level in dataset.identity.levels)]
     num_images = 0
-    for record, table in zip(dataset.manifest.shards, dataset.tables(columns), strict=True):
+    for record, table in zip(
+        dataset.manifest.shards,
+        dataset.tables(["id", "label", "status", *(level.name for level in levels)]),
+        strict=True,
+    ):
         images = _images(table.filter(pc.equal(table["status"], "ok")), dataset=dataset, tokenizer=tokenizer)
         if as_tars:
             tar = folder / PurePosixPath(record.file).with_suffix(".tar")
@@ -52,11 +57,11 @@ def _images(
     table: pa.Table, *, dataset: Dataset, tokenizer: Tokenizer
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     """The id of each row, and its PNG with the label, if known."""
+    levels = dataset.identity.levels
     for batch in table.to_batches(_BATCH_ROWS):
-        grids = [tokens_of(batch.column(level.name), level=level) for level in dataset.identity.levels]
+        grids = [tokens_of(batch.column(level.name), level=level) for level in levels]
         by_level = dict(zip(tokenizer.levels, grids, strict=True))
-        rows = tokenizer.check_tokens(by_level if len(grids) > 1 else grids[0])
-        pixels = tokenizer.decode_rows(rows)
+        pixels = tokenizer.decode(grids[0] if len(levels) == 1 else by_level)
         names, labels = (batch.column(column).to_pylist() for column in ("id", "label"))
         for name, label, image in zip(names, labels, pixels, strict=True):
             yield name, {"png": encode_png(image)} | ({} if label is None else {"cls": label.encode()})

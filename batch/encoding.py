@@ -9,7 +9,9 @@ from itertools import islice
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
+from kohonen_tokenizer.pixels import Pixels
 from kohonen_tokenizer.service.runtime.backends import load_backend
 from kohonen_tokenizer.service.runtime.bundle import load_bundle
 from kohonen_tokenizer.service.runtime.devices import Device
@@ -117,16 +119,15 @@ class ShardEncoder:
 
     def _encode_batch(self, prepared: Sequence[Prepared]) -> list[Row]:
         pixels = [image.pixels for image in prepared if image.pixels is not None]
-        if not pixels:
-            return [image.row for image in prepared]
-        by_level = self._tokenizer.split_rows(self._tokenizer.encode_rows(np.stack(pixels)))
-        tokens = iter(zip(*by_level.values(), strict=True))
+        tokens = iter(self._tokens(np.stack(pixels)) if pixels else ())
         return [
-            image.row
-            if image.pixels is None
-            else image.row.with_tokens(tuple(grid.ravel() for grid in next(tokens)))
-            for image in prepared
+            image.row if image.pixels is None else image.row.with_tokens(next(tokens)) for image in prepared
         ]
+
+    def _tokens(self, pixels: Pixels) -> Iterator[tuple[npt.NDArray[np.int32], ...]]:
+        """For each image its tokens, [N] for each level."""
+        levels = self._tokenizer.split_rows(self._tokenizer.encode_rows(pixels))
+        return zip(*(grids.reshape(len(pixels), -1) for grids in levels.values()), strict=True)
 
     def _good_rows(self, shard: int) -> dict[str, Row]:
         """The rows with tokens, by id, of the shard that is there."""
