@@ -37,7 +37,6 @@ def decode_dataset(dataset: Dataset, *, tokenizer: Tokenizer, folder: Path, as_t
             f"{', '.join(of_bundle)}; decode with {dataset.identity.model}"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    columns = ["id", "label", "status", *(level.name for level in dataset.identity.levels)]
     num_images = 0
     for record, table in zip(
         dataset.manifest.shards,
