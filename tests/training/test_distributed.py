@@ -77,7 +77,8 @@ def test_ranks_train_as_one_process_does(ranks_results, config, photo_folder, si
     validation = alone.validate()
     assert ranks["validation"].loss == pytest.approx(validation.loss, rel=1e-4)
     assert ranks["validation"].psnr == pytest.approx(validation.psnr, abs=1e-3)
-    assert ranks["validation"].codes_used == validation.codes_used
+    (used,) = [level.codes_used for level in validation.levels.values()]
+    assert ranks["validation"].levels["tokens"].codes_used == used
     assert ranks["state"]["quantizer.step"] == NUM_STEPS
     torch.testing.assert_close(
         ranks["state"]["quantizer.codebook"], alone.model.quantizer.codebook, rtol=1e-3, atol=1e-5
