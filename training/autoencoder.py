@@ -114,7 +114,9 @@ class QuantizedAutoencoder(nn.Module, ABC):
 
         def quantize(level: str, latents: Tensor) -> Tensor:
             encoded[level] = latents
-            quantized[level] = quantizers[level](latents)
+            # All of it in float32, whatever the networks compute in.
+            with torch.autocast(latents.device.type, enabled=False):
+                quantized[level] = quantizers[level](latents.to(quantizers[level].codebook.dtype))
             return quantized[level].latents
 
         codes = self.encode_levels(images, quantize)

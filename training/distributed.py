@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .errors import ConfigError, RanksError
 from .quantizer import KohonenQuantizer
+
+FIRST_RANK_TIMEOUT = timedelta(hours=12)
+"""For how long the others wait for the first rank, which may be decoding a data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,9 @@ def joined_ranks(device: torch.device) -> Iterator[Ranks]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     # Batch totals are summed where the model is, flags on the host: a GPU is never waited for.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=FIRST_RANK_TIMEOUT
+    )
     try:
         yield Ranks(rank=dist.get_rank(), size=size)
     finally:

@@ -18,7 +18,7 @@ from .checkpoint import Checkpoint
 from .data import mean_over_sets
 from .image_quality import peak_signal_to_noise, structural_similarity
 from .map_order import code_distances, topographic_product, trustworthiness
-from .quantizer import VectorQuantizer, perplexity
+from .quantizer import VectorQuantizer, on_first_map, perplexity
 from .topology import CodebookUsage, MapQuality, map_quality
 
 MAX_OFFSET = 4
@@ -99,13 +99,13 @@ class _LevelSums:
         self.num_vectors = 0
 
     def add(self, latents: Tensor, indices: Tensor) -> None:
-        """Latents [B, D, h, w] and their indices [B, h, w]."""
+        """Latents [B, D, h, w] and their indices [B, h, w], or [B, S, h, w]: the first stage counts."""
         vectors = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
         quality = map_quality(vectors, self.codebook, self.grid)
         for field in fields(quality):
             self.map[field.name] += getattr(quality, field.name) * len(vectors)
         self.num_vectors += len(vectors)
-        self.counts += torch.bincount(indices.flatten(), minlength=len(self.counts))
+        self.counts += torch.bincount(on_first_map(indices).flatten(), minlength=len(self.counts))
 
     def evaluation(self, psnr_by_offset: tuple[float, ...]) -> LevelEvaluation:
         """The figures of all that was added."""

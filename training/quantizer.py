@@ -91,6 +91,11 @@ class Quantized:
     """Perplexity of the code usage in this batch, []."""
 
 
+def on_first_map(indices: Tensor) -> Tensor:
+    """Of indices [B, h, w], or [B, S, h, w] of S stages, those on the map that is ``grid``: [B, h, w]."""
+    return indices if indices.ndim == 3 else indices[:, 0]
+
+
 class VectorQuantizer(Protocol):
     """What a model, its training, its evaluation and its export ask of a quantizer, which is an nn.Module."""
 

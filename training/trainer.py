@@ -40,7 +40,7 @@ from .errors import CheckpointError, DivergedError, StoppedError
 from .image_quality import PEAK, peak_signal_to_noise
 from .initialization import CHOOSE_CODES, initialize_codebooks
 from .prefetch import Prefetcher
-from .quantizer import perplexity
+from .quantizer import on_first_map, perplexity
 
 KEPT_CHECKPOINTS = 2
 
@@ -145,7 +145,8 @@ class Trainer:
         if choose is None:
             return
         images = self.model.normalize(self.images.train[self._batch_indices(0)].to(self.device))
-        initialize_codebooks(self.model, images, choose=choose, seed=self.config.seed)
+        with torch.compiler.set_stance("force_eager"):  # a single pass is not worth a compilation
+            initialize_codebooks(self.model, images, choose=choose, seed=self.config.seed)
         for tensor in self.model.state_dict().values():
             self.ranks.copy_first_(tensor)
 
@@ -189,7 +190,8 @@ class Trainer:
                 self.model.to_pixels(result.images), original
             ).cpu()
             for level, quantized in result.quantized.items():
-                counts[level] += torch.bincount(quantized.indices.flatten(), minlength=len(counts[level]))
+                indices = on_first_map(quantized.indices).flatten()
+                counts[level] += torch.bincount(indices, minlength=len(counts[level]))
         for sums in (scores, *counts.values()):
             self.ranks.sum_(sums)
         losses, psnrs = scores

@@ -7,7 +7,7 @@ import torch
 
 from kohonen_tokenizer.training.grid import Grid
 from kohonen_tokenizer.training.neighborhood import HardNeighborhood
-from kohonen_tokenizer.training.quantizer import KohonenQuantizer
+from kohonen_tokenizer.training.quantizer import KohonenQuantizer, on_first_map
 from kohonen_tokenizer.training.residual_quantizer import ResidualQuantizer
 
 K, D = 12, 3
@@ -76,3 +76,10 @@ def test_gradients_pass_straight_through_and_commit_to_all_stages():
 def test_one_stage_is_an_error():
     with pytest.raises(ValueError, match="num_stages 1: must be at least 2"):
         ResidualQuantizer([make_stage(0)])
+
+
+def test_usage_is_that_of_the_first_stage_whose_map_it_is():
+    first = torch.tensor([[[1, 2], [3, 4]]])
+    indices = torch.stack([first, torch.full_like(first, 9)], dim=1)
+    assert torch.equal(on_first_map(indices), first)
+    assert torch.equal(on_first_map(first), first)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from kohonen_tokenizer.atomic_file import write_atomically
 
@@ -20,7 +20,7 @@ from .paper import EXPERIMENTS, Dataset
 from .plots import Checkpoints, as_png, codebooks, loss_curves, moved_images, perplexity_curves
 from .report import as_csv, as_markdown
 from .results import run_result
-from .runs import Run, plan_runs, train_all
+from .runs import plan_runs, train_all
 
 
 def run_experiment(
@@ -47,6 +47,7 @@ def run_experiment(
     runs = plan_runs(
         [row.condition for row in table.rows], recipe=recipe, num_seeds=num_seeds, steps=steps, out=out
     )
+    images = load_splits(recipe.data, data)  # downloaded and decoded once, before processes share them
     train_all(runs, data=data, device=device, num_parallel=num_parallel)
     checkpoints = {
         row.condition.name: [one.checkpoint() for one in runs if one.condition == row.condition]
@@ -62,7 +63,7 @@ def run_experiment(
             table, results, config=runs[0].config, dataset=dataset, made_with=_made_with(device)
         ).encode(),
     }
-    figure = _figure(name, checkpoints, runs=runs, data=data)
+    figure = _figure(name, checkpoints, pixels=images.validation)
     if figure is not None:
         files[f"{name}.png"] = as_png(figure)
     for file, content in files.items():
@@ -70,7 +71,7 @@ def run_experiment(
     return [out / file for file in files]
 
 
-def _figure(name: str, checkpoints: Checkpoints, *, runs: Sequence[Run], data: Path) -> Figure | None:
+def _figure(name: str, checkpoints: Checkpoints, *, pixels: Tensor) -> Figure | None:
     table = EXPERIMENTS[name]
     match name:
         case "figure3":
@@ -78,7 +79,7 @@ def _figure(name: str, checkpoints: Checkpoints, *, runs: Sequence[Run], data: P
         case "figure4":
             return codebooks(table, checkpoints)
         case "figure5":
-            return moved_images(table, checkpoints, pixels=load_splits(runs[0].config.data, data).validation)
+            return moved_images(table, checkpoints, pixels=pixels)
         case "figure6":
             return perplexity_curves(table, checkpoints)
     return None

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -19,11 +20,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from ..build_quantizer import build_quantizer
 from ..checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 from ..config import RunConfig
 from ..data import load_splits
 from ..device import torch_device
-from ..errors import CheckpointError, StoppedError, TrainingError
+from ..errors import CheckpointError, ConfigError, StoppedError, TrainingError
 from ..trainer import run, stop_signals
 from .paper import VALIDATIONS, Condition
 
@@ -51,6 +53,12 @@ class Run:
         difference = self.config.difference(checkpoint.config)
         if difference is not None:
             raise CheckpointError(f"{self.out}: is another run ({difference}); name another --out")
+        every = self.config.validate_every
+        if any(v.step % every and v.step != self.config.steps for v in checkpoint.validations):
+            raise CheckpointError(
+                f"{self.out}: was begun as a run of another length, and validated at other steps than each "
+                f"{every}; name another --out"
+            )
         return checkpoint
 
 
@@ -75,12 +83,18 @@ def plan_runs(
 def _config(condition: Condition, *, recipe: RunConfig, seed: int, steps: int) -> RunConfig:
     values = recipe.to_dict()
     quantizer = values["model"]["quantizer"]
+    if quantizer["method"] != "kohonen":
+        raise ConfigError(
+            f"model.quantizer.method {quantizer['method']}: the paper compares rules of kohonen; leave it out"
+        )
     quantizer.update(condition.quantizer)
     if condition.is_line:
         quantizer["map_shape"] = [quantizer["codebook_size"]]
     every = max(1, steps // VALIDATIONS)
     values.update(seed=seed, steps=steps, validate_every=every, checkpoint_every=every)
-    return RunConfig.from_dict(values)
+    config = RunConfig.from_dict(values)
+    build_quantizer(config.model)  # asked for its error, before the first run
+    return config
 
 
 def train_all(runs: Sequence[Run], *, data: Path, device: str, num_parallel: int) -> None:
@@ -137,6 +151,10 @@ def _train_in_process(config: RunConfig, data: Path, out: Path, device: str, num
             run(config, load_splits(config.data, data), out=out, device=torch_device(device))
         except TrainingError as error:
             log.write(f"\nerror: {error}\n")
+            sys.exit(1)
+        except Exception:
+            # multiprocessing would write it where the log is closed already.
+            log.write(f"\n{traceback.format_exc()}")
             sys.exit(1)
 
 

@@ -98,6 +98,21 @@ def test_runs_of_another_recipe_are_refused(recipe: RunConfig, photo_folder: Pat
         run(other, "figure4", data=photo_folder, out=out)
 
 
+def test_a_recipe_of_another_method_is_refused(recipe: RunConfig, photo_folder: Path, tmp_path: Path) -> None:
+    values = recipe.to_dict()
+    values["model"]["quantizer"]["method"] = "gradient"
+    with pytest.raises(ConfigError, match="method gradient: the paper compares rules of kohonen"):
+        run(RunConfig.from_dict(values), "table2", data=photo_folder, out=tmp_path)
+
+
+def test_runs_begun_at_another_length_are_refused(recipe: RunConfig, out: Path) -> None:
+    """They were validated at other steps, and could not be compared."""
+    condition = EXPERIMENTS["figure5"].rows[0].condition
+    (longer,) = plan_runs([condition], recipe=recipe, num_seeds=1, steps=90, out=out)
+    with pytest.raises(CheckpointError, match="was begun as a run of another length"):
+        longer.checkpoint()
+
+
 def test_an_unknown_name_is_refused(recipe: RunConfig, photo_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="experiment 'table9': there is none; use one of table1,"):
         run(recipe, "table9", data=photo_folder, out=tmp_path)
