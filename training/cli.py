@@ -55,7 +55,7 @@ def train(
     from .data import load_splits
     from .device import torch_device
     from .distributed import device_of_rank, first_rank_first, joined_ranks
-    from .trainer import run
+    from .run import run
 
     config = RunConfig.from_toml(find_recipe(recipe)).with_changes(
         steps=steps, batch_size=batch_size, seed=seed

@@ -19,7 +19,8 @@ from kohonen_tokenizer.training.config import RunConfig
 from kohonen_tokenizer.training.data import load_splits
 from kohonen_tokenizer.training.distributed import Ranks, first_rank_first, joined_ranks
 from kohonen_tokenizer.training.errors import DataError, RanksError, StoppedError
-from kohonen_tokenizer.training.trainer import Trainer, run
+from kohonen_tokenizer.training.run import run
+from kohonen_tokenizer.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 NUM_STEPS = 10

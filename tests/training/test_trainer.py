@@ -18,7 +18,8 @@ from kohonen_tokenizer.training.compilation import compile_networks
 from kohonen_tokenizer.training.config import OptimizerConfig, RunConfig
 from kohonen_tokenizer.training.data import ImageSplits, batch_indices, load_splits
 from kohonen_tokenizer.training.errors import CheckpointError, DataError, DivergedError, StoppedError
-from kohonen_tokenizer.training.trainer import Trainer, run
+from kohonen_tokenizer.training.run import run
+from kohonen_tokenizer.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
@@ -131,7 +132,8 @@ def test_a_killed_process_carries_on_to_the_same_weights(images, small_config, p
         import torch
         from kohonen_tokenizer.training.config import RunConfig
         from kohonen_tokenizer.training.data import load_splits
-        from kohonen_tokenizer.training.trainer import Trainer, run
+        from kohonen_tokenizer.training.run import run
+        from kohonen_tokenizer.training.trainer import Trainer
 
         config = RunConfig.from_dict(json.loads(Path(sys.argv[1]).read_text()))
         step = Trainer.step

@@ -14,8 +14,9 @@ from kohonen_tokenizer.training.errors import ConfigError
 from kohonen_tokenizer.training.evaluation import evaluate
 from kohonen_tokenizer.training.evaluation_report import as_table
 from kohonen_tokenizer.training.image_quality import peak_signal_to_noise
+from kohonen_tokenizer.training.run import run
 from kohonen_tokenizer.training.topology import topographic_error
-from kohonen_tokenizer.training.trainer import Trainer, run
+from kohonen_tokenizer.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 

@@ -26,7 +26,7 @@ from ..config import RunConfig
 from ..data import load_splits
 from ..device import torch_device
 from ..errors import CheckpointError, ConfigError, StoppedError, TrainingError
-from ..trainer import run, stop_signals
+from ..run import run, stop_signals
 from .paper import VALIDATIONS, Condition
 
 POLL_S = 0.5
