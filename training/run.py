@@ -1,4 +1,4 @@
-"""What a person wants around a ``Trainer``: progress, validations, checkpoints, and carrying on after a kill."""
+"""What stands around a ``Trainer``: progress, validations, checkpoints, and carrying on after a kill."""
 
 from __future__ import annotations
 
