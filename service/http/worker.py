@@ -101,6 +101,7 @@ class SupervisorLink:
         self._control = control
         self._connections = connections
         self._num_adopted = 0
+        self._num_arriving = 0
         self._channel: Channel | None = None
         self._tickets = itertools.count()
         self._wanted: dict[int, asyncio.Future[LoadEnded]] = {}
@@ -164,7 +165,15 @@ class SupervisorLink:
             return
         for connection in connections:
             self._num_adopted += 1
-            self._spawn(server.adopt(connection))
+            self._num_arriving += 1
+            self._spawn(self._serve(server, connection))
+
+    async def _serve(self, server: Server, connection: socket.socket) -> None:
+        try:
+            await server.adopt(connection)
+        finally:
+            # Not before: what is neither here nor counted by the server would pass for closed.
+            self._num_arriving -= 1
 
     async def _beat(self, server: Server, channel: Channel) -> None:
         while not self._service.is_broken:
@@ -183,7 +192,7 @@ class SupervisorLink:
         num_told = 0
         while True:
             await asyncio.sleep(_CLOSED_INTERVAL_S)
-            num_closed = self._num_adopted - server.num_connections
+            num_closed = self._num_adopted - self._num_arriving - server.num_connections
             if num_closed != num_told:
                 channel.send(Closed(num_closed=num_closed))
                 num_told = num_closed

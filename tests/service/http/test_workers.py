@@ -110,8 +110,18 @@ def num_sockets(pid: int) -> int:
     return num
 
 
+def num_open(port: int) -> int:
+    """Connections at a port whose server has not closed its end."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    established, close_wait = "01", "08"
+    return sum(row[1].endswith(f":{port:04X}") and row[3] in (established, close_wait) for row in rows)
+
+
 def test_new_connections_go_where_others_have_just_closed(crew, wait_until):
     address = urlsplit(crew.url)
+    # Those that asked whether it is ready: one that closes between two counts would hide one that opens.
+    wait_until(lambda: num_open(address.port) == 0)
+    time.sleep(0.1)  # until the supervisor knows
     before = {pid: num_sockets(pid) for pid in crew.workers}
     connections: dict[int, list[socket.socket]] = {pid: [] for pid in before}
 
