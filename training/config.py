@@ -80,6 +80,10 @@ class DataConfig:
     resize: Literal["crop", "squash"] = "crop"
     """Other images are scaled to cover the square and cut to its center, or squashed as the paper's."""
 
+    train_crop: int | None = None
+    """Side in pixels of the random square of each image that a training step sees, instead of the whole: the
+    tokens of a large image then cost a small one's step. Validation is on whole images."""
+
     normalization: Literal["train", "imagenet", "symmetric"] = "train"
     """Mean and deviation of the channels: of the training images (the paper's CIFAR-10), of ImageNet, or
     127.5 both, which makes -1 to 1 of the pixels (the paper's faces)."""
@@ -93,6 +97,10 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.image_size < 12 or self.image_size % 4:
             raise ValueError(f"image_size {self.image_size}: must be a multiple of 4, 12 or more")
+        if self.train_crop is not None and not 12 <= self.train_crop <= self.image_size:
+            raise ValueError(
+                f"train_crop {self.train_crop}: must be 12 to the image_size, which is {self.image_size}"
+            )
         if self.source == "cifar10" and self.image_size != 32:
             raise ValueError(
                 f"image_size {self.image_size}: CIFAR-10 has 32; leave it out, or use a folder as the source"
@@ -193,10 +201,13 @@ class RunConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be at least 1")
-        if self.model.architecture == "vqvae2" and self.data.image_size % 8:
-            raise ValueError(
-                f"data.image_size {self.data.image_size}: must be a multiple of 8 for the architecture vqvae2"
-            )
+        stride = 8 if self.model.architecture == "vqvae2" else 4
+        for name, size in (("image_size", self.data.image_size), ("train_crop", self.data.train_crop or 0)):
+            if size % stride:
+                raise ValueError(
+                    f"data.{name} {size}: must be a multiple of {stride} for the architecture "
+                    f"{self.model.architecture}"
+                )
         for name, seed in (("seed", self.seed), ("data.split_seed", self.data.split_seed)):
             if not 0 <= seed <= MAX_SEED:
                 raise ValueError(f"{name} {seed}: must be 0 to {MAX_SEED}")

@@ -13,20 +13,19 @@ DEPTH = 2
 
 
 class Prefetcher:
-    """The batches of a run by step, gathered from images that may lie on a disk, ahead of their use.
+    """The batches of a run by step, made ready ahead of their use.
 
     Attributes:
         waited_s: seconds that calls of ``batch`` have waited, in all: the loader-bound share of a run's time.
     """
 
-    def __init__(self, images: Tensor, *, indices: Callable[[int], Tensor], pin_memory: bool) -> None:
-        """Take ``images`` uint8 [N, H, W, 3] and what gives the indices of a step's batch.
+    def __init__(self, gather: Callable[[int], Tensor], *, pin_memory: bool) -> None:
+        """Take what gives the batch of a step, from images that may lie on a disk.
 
         ``pin_memory``: put batches where a GPU can copy them from while it computes.
         """
         self.waited_s = 0.0
-        self._images = images
-        self._indices = indices
+        self._gather = gather
         self._pin_memory = pin_memory
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
         self._ready: dict[int, Future[Tensor]] = {}
@@ -42,8 +41,8 @@ class Prefetcher:
         return batch
 
     def _submit(self, step: int) -> Future[Tensor]:
-        return self._thread.submit(self._gather, step)
+        return self._thread.submit(self._make, step)
 
-    def _gather(self, step: int) -> Tensor:
-        batch = self._images[self._indices(step)]
+    def _make(self, step: int) -> Tensor:
+        batch = self._gather(step)
         return batch.pin_memory() if self._pin_memory else batch

@@ -18,6 +18,7 @@ from .checkpoint import (
 )
 from .compilation import compile_networks
 from .config import RunConfig
+from .crops import crop_corners, cut_squares
 from .data import ImageSplits, batch_indices, mean_over_sets, pixel_statistics
 from .distributed import Ranks
 from .errors import CheckpointError
@@ -57,8 +58,10 @@ class Trainer:
         self.validations: tuple[Validation, ...] = ()
         self.data_sha256 = images.sha256()
         # Asked here for its error: before a folder is made or a step is done.
-        self._indices(0)
-        self.prefetcher = Prefetcher(images.train, indices=self._indices, pin_memory=device.type == "cuda")
+        self._batch_indices(0)
+        self.prefetcher = Prefetcher(
+            lambda step: self._gather(step, ranks), pin_memory=device.type == "cuda"
+        )
         model = build_model(config.model, seed=config.seed)
         model.pixel_mean, model.pixel_std = pixel_statistics(config.data.normalization, images.train)
         self.model = model.to(device).to(memory_format=torch.channels_last)
@@ -126,15 +129,26 @@ class Trainer:
         choose = CHOOSE_CODES[self.config.model.quantizer.initialization]
         if choose is None:
             return
-        images = self.model.normalize(self.images.train[self._batch_indices(0)].to(self.device))
+        images = self.model.normalize(self._gather(0, ALONE).to(self.device))
         with torch.compiler.set_stance("force_eager"):  # a single pass is not worth a compilation
             initialize_codebooks(self.model, images, choose=choose, seed=self.config.seed)
         for tensor in self.model.state_dict().values():
             self.ranks.copy_first_(tensor)
 
-    def _indices(self, step: int) -> Tensor:
-        """Indices of this rank's training images of a step."""
-        return self.ranks.share(self._batch_indices(step))
+    def _gather(self, step: int, ranks: Ranks) -> Tensor:
+        """The training images of a step, or the share of them of this one of ``ranks``."""
+        config = self.config
+        batch = self.images.train[ranks.share(self._batch_indices(step))]
+        if config.data.train_crop is None:
+            return batch
+        corners = crop_corners(
+            self.images.train.shape[1],
+            side=config.data.train_crop,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            step=step,
+        )
+        return cut_squares(batch, corners=ranks.share(corners), side=config.data.train_crop)
 
     def _batch_indices(self, step: int) -> Tensor:
         """Indices of the images of a step, those of all ranks."""

@@ -126,15 +126,15 @@ def test_other_sizes_and_modes_become_square_rgb(tmp_path):
     assert (images == 77).all()
 
 
-def test_batches_come_ahead_of_their_use_and_as_the_indices_say():
+def test_batches_come_ahead_of_their_use_and_of_the_step_asked_for():
     asked = []
 
-    def indices(step):
+    def gather(step):
         asked.append(step)
-        return torch.tensor([step, step + 1])
+        return images[step : step + 2]
 
     images = torch.arange(40, dtype=torch.uint8).reshape(20, 1, 1, 2)
-    prefetcher = Prefetcher(images, indices=indices, pin_memory=False)
+    prefetcher = Prefetcher(gather, pin_memory=False)
     assert torch.equal(prefetcher.batch(3), images[3:5])
     assert torch.equal(prefetcher.batch(4), images[4:6])
     assert torch.equal(prefetcher.batch(9), images[9:11]), "a resumed run begins somewhere else"
