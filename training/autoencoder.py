@@ -79,10 +79,10 @@ class QuantizedAutoencoder(nn.Module, ABC):
         side = image_size // self.strides[level]
         return side, side
 
-    def bits_per_image(self, image_size: int) -> float:
-        """What the tokens of an image of that many pixels a side take: log2 K each, on all levels."""
+    def bits_per_image(self, indices: Mapping[str, Tensor]) -> float:
+        """What the tokens of one of the images take whose ``indices``, by level, are these: log2 K each."""
         return sum(
-            math.prod(self.latent_grid(level, image_size=image_size)) * math.log2(quantizer.grid.size)
+            indices[level][0].numel() * math.log2(quantizer.grid.size)
             for level, quantizer in self.quantizers.items()
         )
 

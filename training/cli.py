@@ -121,7 +121,7 @@ def evaluate(
 
 @app.command()
 def experiment(
-    name: Annotated[str, typer.Argument(help="table1 to table4, or figure3 to figure6.")],
+    name: Annotated[str, typer.Argument(help="table1 to table4, or figure3 to figure9.")],
     *,
     data: Annotated[
         Path, typer.Option(help="Folder of the images; CIFAR-10 is downloaded into it.", file_okay=False)
@@ -135,6 +135,10 @@ def experiment(
     dataset: Annotated[
         Literal["cifar10", "imagenet", "faces"], typer.Option(help="Whose figures of the paper stand beside.")
     ] = "cifar10",
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of decoded images; by default DATA/.kohonen-cache.", file_okay=False),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each row; the paper has 10.", min=1)] = 3,
     steps: Annotated[
         int | None, typer.Option(help="Steps of each run, instead of the recipe's.", min=1)
@@ -158,6 +162,7 @@ def experiment(
         recipe=config,
         dataset=dataset,
         data=data,
+        cache=cache,
         out=out,
         num_seeds=seeds,
         steps=steps or config.steps,

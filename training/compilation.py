@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from .autoencoder import QuantizedAutoencoder
 
+RECOMPILE_LIMIT = 64
+"""Kernels of one part: training and validation, whole batches and the last, each of their own memory layout.
+Past torch's default of 8 it would run the rest uncompiled, with a warning at most."""
+
 
 def compile_networks(model: QuantizedAutoencoder) -> None:
     """Compile all parts of ``model`` but its quantizers when they are first called; names stay as they are.
@@ -11,4 +15,4 @@ def compile_networks(model: QuantizedAutoencoder) -> None:
     The search stays as written: its precision is not the compiler's to choose.
     """
     for part in (*model.encoder_parts, *model.decoder_parts):
-        model.get_submodule(part).compile()
+        model.get_submodule(part).compile(recompile_limit=RECOMPILE_LIMIT)

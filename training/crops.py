@@ -1,4 +1,4 @@
-"""Random squares of the training images: the networks are convolutional, and a part costs less than the whole.
+"""Random squares of the training images: for a convolutional network a part is as good, and costs less.
 
 B: batch. H, W: pixels.
 """

@@ -18,7 +18,7 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from .errors import ConfigError, RanksError
-from .quantizer import KohonenQuantizer
+from .quantizer import SumsOverRanks
 
 FIRST_RANK_TIMEOUT = timedelta(hours=12)
 """For how long the others wait for the first rank, which may be decoding a data set."""
@@ -88,14 +88,14 @@ class Ranks:
     def data_parallel(self, model: nn.Module) -> nn.Module:
         """``model`` as the module to call in training: it starts equal, and learns alike, on all ranks.
 
-        Gradients are averaged. Each quantizer sums its batch totals over the ranks before it learns from
-        them, so that all codebooks are that of one process with the whole batch; rank 0's are never copied
-        to the others, which would lose what those have seen.
+        Gradients are averaged. Each quantizer sums its batch totals over the ranks before it counts or
+        learns from them, so that all codebooks are that of one process with the whole batch; rank 0's are
+        never copied to the others, which would lose what those have seen.
         """
         if self.size == 1:
             return model
         for module in model.modules():
-            if isinstance(module, KohonenQuantizer):
+            if isinstance(module, SumsOverRanks):
                 module.sum_over_ranks = self.sum_
         return DistributedDataParallel(model, broadcast_buffers=False)
 

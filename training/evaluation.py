@@ -78,7 +78,7 @@ class Evaluation:
     """Mean over images."""
 
     bits_per_image: float
-    """Tokens of an image times log2 of their codebook's size, summed over levels."""
+    """Tokens of an image times log2 of their codebook's size, summed over levels and stages."""
 
     psnr_by_offset: tuple[float, ...]
     """PSNR in dB after every token of all levels is moved by 0, 1, ... nodes along each axis (Figure 5)."""
@@ -171,7 +171,7 @@ def evaluate(
         loss=means["loss", "", 0],
         psnr=psnr,
         ssim=means["ssim", "", 0],
-        bits_per_image=model.bits_per_image(checkpoint.config.data.image_size),
+        bits_per_image=model.bits_per_image(indices),
         psnr_by_offset=(psnr, *(means["psnr", "", offset] for offset in common_offsets)),
         levels={
             level: level_sums.evaluation(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -118,6 +118,14 @@ class VectorQuantizer(Protocol):
         ...
 
 
+@runtime_checkable
+class SumsOverRanks(Protocol):
+    """A quantizer that counts, or learns from, the batches of all processes that train together."""
+
+    sum_over_ranks: Callable[[Tensor], Tensor]
+    """Batch totals of this process to those of all: its own, by default."""
+
+
 class KohonenQuantizer(nn.Module):
     """Vector quantizer whose codebook is learnt by a self-organizing map, not by gradients.
 
@@ -132,7 +140,6 @@ class KohonenQuantizer(nn.Module):
     grid_distances: Tensor
 
     sum_over_ranks: Callable[[Tensor], Tensor]
-    """Batch totals [K, D+1] of this process to those of all that train together: its own, by default."""
 
     def __init__(
         self,
@@ -172,7 +179,7 @@ class KohonenQuantizer(nn.Module):
         self.epsilon = epsilon
         self.update_unused = update_unused
         self.revival = NoRevival() if revival is None else revival
-        self.sum_over_ranks = _unchanged
+        self.sum_over_ranks = own_totals
         codebook = torch.randn(grid.size, code_dim)
         self.register_buffer("codebook", codebook)
         self.register_buffer("ema_sums", codebook.clone())
@@ -241,5 +248,6 @@ class KohonenQuantizer(nn.Module):
         return F.embedding(indices, self.codebook).permute(0, 3, 1, 2)
 
 
-def _unchanged(totals: Tensor) -> Tensor:
+def own_totals(totals: Tensor) -> Tensor:
+    """What a process that trains alone sums ``totals`` to."""
     return totals

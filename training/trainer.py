@@ -59,9 +59,7 @@ class Trainer:
         self.data_sha256 = images.sha256()
         # Asked here for its error: before a folder is made or a step is done.
         self._batch_indices(0)
-        self.prefetcher = Prefetcher(
-            lambda step: self._gather(step, ranks), pin_memory=device.type == "cuda"
-        )
+        self.prefetcher = Prefetcher(lambda step: self._gather(step, ranks), pin_memory=device.type == "cuda")
         model = build_model(config.model, seed=config.seed)
         model.pixel_mean, model.pixel_std = pixel_statistics(config.data.normalization, images.train)
         self.model = model.to(device).to(memory_format=torch.channels_last)

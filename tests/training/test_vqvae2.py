@@ -43,7 +43,7 @@ def test_the_levels_of_an_image_of_256_pixels_are_the_papers():
         "bottom": (1, 64, 64),
     }
     assert [quantizer.codebook.shape for quantizer in model.quantizers.values()] == [(512, 64)] * 2
-    assert model.bits_per_image(256) == (32 * 32 + 64 * 64) * 9
+    assert model.bits_per_image(indices) == (32 * 32 + 64 * 64) * 9
 
     def conv(inputs, outputs, size):
         return inputs * outputs * size**2 + outputs

@@ -5,12 +5,14 @@ N: vectors in the batch (B*h*w). K: codebook size. D: code dimension.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..grid import Grid
-from ..quantizer import Quantized, nearest_codes, perplexity
+from ..quantizer import Quantized, nearest_codes, own_totals, perplexity
 
 
 class GradientQuantizer(nn.Module):
@@ -23,12 +25,15 @@ class GradientQuantizer(nn.Module):
 
     codebook: nn.Parameter
 
+    sum_over_ranks: Callable[[Tensor], Tensor]
+
     def __init__(self, grid: Grid, *, code_dim: int) -> None:
         """A quantizer with K = ``grid.size`` codes drawn from N(0, 1), as those of the Kohonen map are."""
         super().__init__()
         if code_dim < 1:
             raise ValueError(f"code_dim {code_dim}: must be at least 1")
         self.grid = grid
+        self.sum_over_ranks = own_totals
         self.codebook = nn.Parameter(torch.randn(grid.size, code_dim))
 
     def forward(self, latents: Tensor) -> Quantized:
@@ -40,6 +45,8 @@ class GradientQuantizer(nn.Module):
         chosen = F.embedding(indices, self.codebook)
         quantized = chosen.detach().view(batch, height, width, dim).permute(0, 3, 1, 2)
         counts = torch.bincount(indices, minlength=self.grid.size)
+        if self.training:
+            counts = self.sum_over_ranks(counts)
         return Quantized(
             latents=latents + (quantized - latents).detach(),
             indices=indices.view(batch, height, width),

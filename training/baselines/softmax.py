@@ -6,6 +6,7 @@ N: vectors in the batch (B*h*w). K: codebook size. D: code dimension.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from ..grid import Grid
 from ..neighborhood import Neighborhood
-from ..quantizer import Quantized, nearest_codes, perplexity, relative_distances
+from ..quantizer import Quantized, nearest_codes, own_totals, perplexity, relative_distances
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class SoftmaxQuantizer(nn.Module):
     """
 
     codebook: nn.Parameter
+    sum_over_ranks: Callable[[Tensor], Tensor]
     step: Tensor
     grid_distances: Tensor
 
@@ -63,6 +65,7 @@ class SoftmaxQuantizer(nn.Module):
         if code_dim < 1:
             raise ValueError(f"code_dim {code_dim}: must be at least 1")
         self.grid = grid
+        self.sum_over_ranks = own_totals
         self.neighborhood = neighborhood
         self.annealing = annealing
         self.codebook = nn.Parameter(torch.randn(grid.size, code_dim))
@@ -82,6 +85,8 @@ class SoftmaxQuantizer(nn.Module):
             quantized = F.embedding(indices, self.codebook)
         nothing = latents.new_zeros(())
         counts = torch.bincount(indices, minlength=self.grid.size)
+        if self.training:
+            counts = self.sum_over_ranks(counts)
         return Quantized(
             latents=quantized.view(batch, height, width, dim).permute(0, 3, 1, 2),
             indices=indices.view(batch, height, width),

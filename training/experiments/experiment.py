@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,8 +17,17 @@ from kohonen_tokenizer.atomic_file import write_atomically
 from ..config import RunConfig
 from ..data import load_splits
 from ..errors import ConfigError
-from .paper import EXPERIMENTS, Dataset
-from .plots import Checkpoints, as_png, codebooks, loss_curves, moved_images, perplexity_curves
+from .paper import DATASET_OF_SOURCE, EXPERIMENTS, OF_TWO_LEVELS, Dataset
+from .plots import (
+    Checkpoints,
+    as_png,
+    codebooks,
+    codebooks_beside_fixed_codes,
+    loss_curves,
+    moved_images,
+    one_level_moved,
+    perplexity_curves,
+)
 from .report import as_csv, as_markdown
 from .results import run_result
 from .runs import plan_runs, train_all
@@ -29,6 +39,7 @@ def run_experiment(
     recipe: RunConfig,
     dataset: Dataset,
     data: Path,
+    cache: Path | None = None,
     out: Path,
     num_seeds: int,
     steps: int,
@@ -37,18 +48,28 @@ def run_experiment(
 ) -> list[Path]:
     """Run the experiment ``name`` of ``EXPERIMENTS`` and write its table, and its plot if it is a figure.
 
-    ``dataset`` chooses the paper's figures that stand beside. Runs that are finished in ``out`` are used as
-    they are. Returns the files written. Raises ConfigError for an unknown name, and TrainingError when a run
-    fails.
+    ``dataset`` chooses the paper's figures that stand beside; for ``cache`` see ``load_splits``. Runs that
+    are finished in ``out`` are used as they are. Returns the files written. Raises ConfigError for an unknown
+    name and what does not fit the recipe, and TrainingError when a run fails.
     """
     table = EXPERIMENTS.get(name)
     if table is None:
         raise ConfigError(f"experiment {name!r}: there is none; use one of {', '.join(EXPERIMENTS)}")
+    if name in OF_TWO_LEVELS and recipe.model.architecture != "vqvae2":
+        raise ConfigError(
+            f"experiment {name}: shows two levels, and the recipe {recipe.name} has one; use imagenet-ksom"
+        )
+    if DATASET_OF_SOURCE.get(recipe.data.source, dataset) != dataset:
+        raise ConfigError(
+            f"dataset {dataset}: the recipe {recipe.name} is of {recipe.data.source}; "
+            "name that, or another recipe"
+        )
     runs = plan_runs(
         [row.condition for row in table.rows], recipe=recipe, num_seeds=num_seeds, steps=steps, out=out
     )
-    images = load_splits(recipe.data, data)  # downloaded and decoded once, before processes share them
-    train_all(runs, data=data, device=device, num_parallel=num_parallel)
+    if not all(one.is_finished() for one in runs):
+        load_splits(recipe.data, data, cache=cache)  # once, before processes share what it decodes
+    train_all(runs, data=data, cache=cache, device=device, num_parallel=num_parallel)
     checkpoints = {
         row.condition.name: [one.checkpoint() for one in runs if one.condition == row.condition]
         for row in table.rows
@@ -63,7 +84,7 @@ def run_experiment(
             table, results, config=runs[0].config, dataset=dataset, made_with=_made_with(device)
         ).encode(),
     }
-    figure = _figure(name, checkpoints, pixels=images.validation)
+    figure = _figure(name, checkpoints, images=lambda: load_splits(recipe.data, data, cache=cache).validation)
     if figure is not None:
         files[f"{name}.png"] = as_png(figure)
     for file, content in files.items():
@@ -71,7 +92,8 @@ def run_experiment(
     return [out / file for file in files]
 
 
-def _figure(name: str, checkpoints: Checkpoints, *, pixels: Tensor) -> Figure | None:
+def _figure(name: str, checkpoints: Checkpoints, *, images: Callable[[], Tensor]) -> Figure | None:
+    """The figure of that name; ``images`` reads uint8 [N, H, W, 3] for those that show some."""
     table = EXPERIMENTS[name]
     match name:
         case "figure3":
@@ -79,9 +101,15 @@ def _figure(name: str, checkpoints: Checkpoints, *, pixels: Tensor) -> Figure | 
         case "figure4":
             return codebooks(table, checkpoints)
         case "figure5":
-            return moved_images(table, checkpoints, pixels=pixels)
+            return moved_images(table, checkpoints, pixels=images())
         case "figure6":
             return perplexity_curves(table, checkpoints)
+        case "figure7":
+            return codebooks_beside_fixed_codes(table, checkpoints)
+        case "figure8":
+            return one_level_moved(table, checkpoints, pixels=images()[:1])
+        case "figure9":
+            return one_level_moved(table, checkpoints, pixels=images()[-1:])
     return None
 
 

@@ -307,6 +307,12 @@ FIGURE_4 = FIGURE_5 = Table(
     "The codebook and its neighborhoods", ("model",), (Row(("EMA-VQ",), EMA), Row(("KSOM",), HARD))
 )
 
+FIGURE_7 = Table("The codebooks of two levels", ("model",), (Row(("KSOM",), HARD),))
+
+FIGURE_8 = FIGURE_9 = Table(
+    "One of two levels moved", ("model",), (Row(("KSOM",), HARD), Row(("EMA-VQ",), EMA))
+)
+
 FIGURE_6 = Table(
     "Perplexity during training",
     ("curve",),
@@ -322,5 +328,14 @@ EXPERIMENTS: Mapping[str, Table] = {
     "figure4": FIGURE_4,
     "figure5": FIGURE_5,
     "figure6": FIGURE_6,
+    "figure7": FIGURE_7,
+    "figure8": FIGURE_8,
+    "figure9": FIGURE_9,
 }
 """By the name that the command takes."""
+
+OF_TWO_LEVELS = ("figure7", "figure8", "figure9")
+"""Those that a model of one level has nothing to show for."""
+
+DATASET_OF_SOURCE: Mapping[str, Dataset] = {"cifar10": "cifar10", "imagenet": "imagenet", "faces": "faces"}
+"""Whose figures of the paper a recipe's own source has beside it; other sources may have any."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..checkpoint import Checkpoint
 from ..grid import Grid
-from .paper import Table
+from .paper import Row, Table
 from .pictures import codebook_picture, moved_picture
 
 Checkpoints = Mapping[str, Sequence[Checkpoint]]
@@ -75,6 +75,47 @@ def codebooks(table: Table, checkpoints: Checkpoints) -> Figure:
     return figure
 
 
+def codebooks_beside_fixed_codes(table: Table, checkpoints: Checkpoints) -> Figure:
+    """Every code of each level while the other level has one of four codes everywhere (Figure 7).
+
+    These lie at a quarter and three quarters of its map. Of the first seed's model.
+    """
+    (row,) = table.rows
+    checkpoint = checkpoints[row.condition.name][0]
+    model = checkpoint.model()
+    figure = Figure(figsize=(20, 5.6), layout="constrained")
+    all_axes = figure.subplots(2, 4)
+    for of_row, level in zip(all_axes, model.quantizers, strict=True):
+        (other,) = model.quantizers.keys() - {level}
+        grid = model.quantizers[other].grid
+        for axes, code in zip(of_row, _quarters(grid), strict=True):
+            picture = codebook_picture(
+                model, level=level, image_size=checkpoint.config.data.image_size, fixed={other: code}
+            )
+            at = tuple(grid.coordinates()[code].tolist())
+            _show(axes, picture, title=f"{level}; {other} fixed to {at}")
+    return figure
+
+
+def one_level_moved(table: Table, checkpoints: Checkpoints, *, pixels: Tensor) -> Figure:
+    """An image whose tokens of one level are moved by 0 to 4, by the first seed's models (Figures 8 and 9).
+
+    ``pixels`` uint8 [1, H, W, 3].
+    """
+    levels = list(checkpoints[table.rows[0].condition.name][0].validations[0].levels)
+    figure = Figure(figsize=(12, 2.2 * len(levels) * len(table.rows)), layout="constrained")
+    all_axes = figure.subplots(len(levels) * len(table.rows), 1)
+    rows = [(level, row) for level in levels for row in table.rows]
+    for axes, (level, row) in zip(all_axes, rows, strict=True):
+        model = checkpoints[row.condition.name][0].model()
+        grid = _grid_of(row, model.quantizers[level].grid)
+        offsets = range(min(MAX_OFFSET, grid.max_offset) + 1)
+        picture = moved_picture(model, pixels, offsets=offsets, grids={level: grid})
+        title = f"{row.labels[0]}, {level} moved: original, then offset {', '.join(map(str, offsets))}"
+        _show(axes, picture, title=title)
+    return figure
+
+
 def moved_images(table: Table, checkpoints: Checkpoints, *, pixels: Tensor) -> Figure:
     """Images whose tokens are moved by 0 to 4, by the first seed's models (Figure 5).
 
@@ -83,11 +124,7 @@ def moved_images(table: Table, checkpoints: Checkpoints, *, pixels: Tensor) -> F
     figure = Figure(figsize=(6 * len(table.rows), 4.5), layout="constrained")
     for axes, row in zip(figure.subplots(1, len(table.rows), squeeze=False).flat, table.rows, strict=True):
         model = checkpoints[row.condition.name][0].model()
-        is_map = row.condition.quantizer["neighborhood"] != "none"
-        grids = {
-            level: quantizer.grid if is_map else Grid((quantizer.grid.size,))
-            for level, quantizer in model.quantizers.items()
-        }
+        grids = {level: _grid_of(row, quantizer.grid) for level, quantizer in model.quantizers.items()}
         offsets = range(min(MAX_OFFSET, *(grid.max_offset for grid in grids.values())) + 1)
         picture = moved_picture(model, pixels[:SHOWN_IMAGES], offsets=offsets, grids=grids)
         _show(axes, picture, title=f"{row.labels[0]}: original, then offset {', '.join(map(str, offsets))}")
@@ -99,6 +136,19 @@ def as_png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return file.getvalue()
+
+
+def _grid_of(row: Row, grid: Grid) -> Grid:
+    """Along what the tokens of a row's model are moved: the map, or their numbers where there is none."""
+    return Grid((grid.size,)) if row.condition.quantizer["neighborhood"] == "none" else grid
+
+
+def _quarters(grid: Grid) -> list[int]:
+    """The four codes at a quarter and at three quarters of each side of a map, or along a line."""
+    if len(grid.shape) == 1:
+        return [grid.size * eighth // 8 for eighth in (1, 3, 5, 7)]
+    rows, columns = grid.shape
+    return [rows * row // 4 * columns + columns * column // 4 for row in (1, 3) for column in (1, 3)]
 
 
 def _show(axes: Axes, picture: Tensor, *, title: str) -> None:

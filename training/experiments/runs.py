@@ -97,7 +97,9 @@ def _config(condition: Condition, *, recipe: RunConfig, seed: int, steps: int) -
     return config
 
 
-def train_all(runs: Sequence[Run], *, data: Path, device: str, num_parallel: int) -> None:
+def train_all(
+    runs: Sequence[Run], *, data: Path, cache: Path | None = None, device: str, num_parallel: int
+) -> None:
     """Finish all of ``runs``, ``num_parallel`` at a time, each in a process that writes its folder's ``log``.
 
     Raises StoppedError when SIGINT or SIGTERM ended it, with every run saved, and TrainingError naming the
@@ -114,7 +116,7 @@ def train_all(runs: Sequence[Run], *, data: Path, device: str, num_parallel: int
         while working or (waiting and not stopped.is_set()):
             while waiting and len(working) < num_parallel and not stopped.is_set():
                 one = waiting.pop(0)
-                working[_start(one, data=data, device=device, num_threads=num_threads)] = one
+                working[_start(one, data=data, cache=cache, device=device, num_threads=num_threads)] = one
             if stopped.is_set():
                 for process in working:
                     process.terminate()  # it saves a checkpoint first
@@ -132,15 +134,17 @@ def train_all(runs: Sequence[Run], *, data: Path, device: str, num_parallel: int
         raise TrainingError(f"{len(failed)} of {len(runs)} runs failed ({names}); their file log says why")
 
 
-def _start(one: Run, *, data: Path, device: str, num_threads: int) -> BaseProcess:
+def _start(one: Run, *, data: Path, cache: Path | None, device: str, num_threads: int) -> BaseProcess:
     process = multiprocessing.get_context("spawn").Process(
-        target=_train_in_process, args=(one.config, data, one.out, device, num_threads)
+        target=_train_in_process, args=(one.config, data, cache, one.out, device, num_threads)
     )
     process.start()
     return process
 
 
-def _train_in_process(config: RunConfig, data: Path, out: Path, device: str, num_threads: int) -> None:
+def _train_in_process(
+    config: RunConfig, data: Path, cache: Path | None, out: Path, device: str, num_threads: int
+) -> None:
     # What a terminal sends to all of its processes comes from the parent here, as SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     out.mkdir(parents=True, exist_ok=True)
@@ -148,7 +152,7 @@ def _train_in_process(config: RunConfig, data: Path, out: Path, device: str, num
         sys.stderr = sys.stdout = log
         torch.set_num_threads(num_threads)
         try:
-            run(config, load_splits(config.data, data), out=out, device=torch_device(device))
+            run(config, load_splits(config.data, data, cache=cache), out=out, device=torch_device(device))
         except TrainingError as error:
             log.write(f"\nerror: {error}\n")
             sys.exit(1)

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from kohonen_tokenizer.training.build import build_model
 from kohonen_tokenizer.training.checkpoint import load_checkpoint
 from kohonen_tokenizer.training.config import RunConfig
 from kohonen_tokenizer.training.errors import CheckpointError, ConfigError, TrainingError
 from kohonen_tokenizer.training.experiments.experiment import run_experiment
 from kohonen_tokenizer.training.experiments.paper import EXPERIMENTS
+from kohonen_tokenizer.training.experiments.pictures import codebook_picture, moved_picture
 from kohonen_tokenizer.training.experiments.runs import plan_runs, train_all
 
 STEPS = 4
@@ -116,6 +119,73 @@ def test_runs_begun_at_another_length_are_refused(recipe: RunConfig, out: Path) 
 def test_an_unknown_name_is_refused(recipe: RunConfig, photo_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="experiment 'table9': there is none; use one of table1,"):
         run(recipe, "table9", data=photo_folder, out=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def recipe_of_two_levels(recipe: RunConfig) -> RunConfig:
+    values = recipe.to_dict()
+    values["model"]["architecture"] = "vqvae2"
+    return RunConfig.from_dict(values)
+
+
+def test_figures_of_two_levels_show_each_of_them(
+    recipe_of_two_levels: RunConfig, photo_folder: Path, tmp_path: Path
+) -> None:
+    run(recipe_of_two_levels, "figure8", data=photo_folder, out=tmp_path)
+    run(recipe_of_two_levels, "figure7", data=photo_folder, out=tmp_path)
+    run(recipe_of_two_levels, "figure9", data=photo_folder, out=tmp_path)
+    pictures = {}
+    for name in ("figure7", "figure8", "figure9"):
+        with Image.open(tmp_path / f"{name}.png") as opened:
+            pictures[name] = np.asarray(opened.convert("RGB"))
+    assert pictures["figure7"].shape == (840, 3000, 3)
+    # Of two images.
+    assert pictures["figure8"].shape == pictures["figure9"].shape
+    assert (pictures["figure8"] != pictures["figure9"]).any()
+    # Pillow reads no text: what is drawn is judged by the picture functions' own tests.
+    for picture in pictures.values():
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+
+
+def test_a_figure_of_two_levels_needs_a_recipe_of_two(
+    recipe: RunConfig, photo_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="figure7: shows two levels, and the recipe photos-test has one"):
+        run(recipe, "figure7", data=photo_folder, out=tmp_path)
+
+
+def test_the_papers_figures_are_those_of_the_recipes_data(tmp_path: Path) -> None:
+    faces = RunConfig.from_dict({"data": {"source": "faces", "name": "faces"}})
+    with pytest.raises(ConfigError, match="dataset cifar10: the recipe kohonen-vae is of faces; name that"):
+        run(faces, "table2", data=tmp_path, out=tmp_path)
+
+
+def test_finished_runs_need_no_images(recipe: RunConfig, out: Path, tmp_path: Path) -> None:
+    """Unless a figure shows some."""
+    written = run(recipe, "figure4", data=tmp_path / "gone", out=out)
+    assert [path.name for path in written] == ["figure4.csv", "figure4.md", "figure4.png"]
+
+
+def test_only_the_moved_level_changes(recipe_of_two_levels: RunConfig) -> None:
+    model = build_model(recipe_of_two_levels.model, seed=0).eval()
+    pixels = torch.randint(256, (1, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    indices = model.encode(pixels)
+    grid = model.quantizers["top"].grid
+    picture = moved_picture(model, pixels, offsets=range(2), grids={"top": grid})
+    moved = model.decode({"top": grid.shift(indices["top"], 1), "bottom": indices["bottom"]})
+    assert torch.equal(picture[:, 32:64], model.decode(indices)[0])
+    assert torch.equal(picture[:, 64:], moved[0])
+    assert not torch.equal(picture[:, 64:], picture[:, 32:64])
+
+
+def test_a_codebook_can_be_shown_beside_any_code_of_the_other_level(recipe_of_two_levels: RunConfig) -> None:
+    model = build_model(recipe_of_two_levels.model, seed=0).eval()
+    picture = codebook_picture(model, level="top", image_size=32, fixed={"bottom": 9})
+    indices = {"top": torch.full((1, 4, 4), 13), "bottom": torch.full((1, 8, 8), 9)}
+    with torch.inference_mode():
+        tile = model.decode(indices)[0]
+    # Code 13 of a map of 4 rows and 8 columns lies in row 1, column 5.
+    assert torch.equal(picture[32:64, 160:192], tile)
 
 
 def test_a_run_that_fails_is_named_with_its_reason(
