@@ -121,7 +121,7 @@ def evaluate(
 
 @app.command()
 def experiment(
-    name: Annotated[str, typer.Argument(help="table1 to table4, or figure3 to figure9.")],
+    name: Annotated[str, typer.Argument(help="table1 to table4, figure3 to figure9, or topology.")],
     *,
     data: Annotated[
         Path, typer.Option(help="Folder of the images; CIFAR-10 is downloaded into it.", file_okay=False)

@@ -17,7 +17,7 @@ from kohonen_tokenizer.atomic_file import write_atomically
 from ..config import RunConfig
 from ..data import load_splits
 from ..errors import ConfigError
-from .paper import DATASET_OF_SOURCE, EXPERIMENTS, OF_TWO_LEVELS, Dataset
+from .paper import DATASET_OF_SOURCE, EXPERIMENTS, OF_TWO_LEVELS, TOPOLOGY, Dataset
 from .plots import (
     Checkpoints,
     as_png,
@@ -31,6 +31,9 @@ from .plots import (
 from .report import as_csv, as_markdown
 from .results import run_result
 from .runs import plan_runs, train_all
+from .topology_report import as_csv as topology_csv
+from .topology_report import as_markdown as topology_markdown
+from .topology_report import evaluate_runs
 
 
 def run_experiment(
@@ -74,17 +77,28 @@ def run_experiment(
         row.condition.name: [one.checkpoint() for one in runs if one.condition == row.condition]
         for row in table.rows
     }
-    results = {
-        condition: [run_result(one.validations, seed=one.config.seed) for one in seeds]
-        for condition, seeds in checkpoints.items()
-    }
-    files = {
-        f"{name}.csv": as_csv(table, results).encode(),
-        f"{name}.md": as_markdown(
-            table, results, config=runs[0].config, dataset=dataset, made_with=_made_with(device)
-        ).encode(),
-    }
-    figure = _figure(name, checkpoints, images=lambda: load_splits(recipe.data, data, cache=cache).validation)
+
+    def images() -> Tensor:
+        return load_splits(recipe.data, data, cache=cache).validation
+
+    config, made_with = runs[0].config, _made_with(device)
+    if table is TOPOLOGY:
+        evaluations = evaluate_runs(runs, images(), device=device)
+        texts = (
+            topology_csv(table, evaluations),
+            topology_markdown(table, evaluations, config=config, made_with=made_with),
+        )
+    else:
+        results = {
+            condition: [run_result(one.validations, seed=one.config.seed) for one in seeds]
+            for condition, seeds in checkpoints.items()
+        }
+        texts = (
+            as_csv(table, results),
+            as_markdown(table, results, config=config, dataset=dataset, made_with=made_with),
+        )
+    files = dict(zip((f"{name}.csv", f"{name}.md"), map(str.encode, texts), strict=True))
+    figure = _figure(name, checkpoints, images=images)
     if figure is not None:
         files[f"{name}.png"] = as_png(figure)
     for file, content in files.items():

@@ -319,6 +319,19 @@ FIGURE_6 = Table(
     (Row(("EMA-VQ",), EMA), Row(("hard",), HARD), Row(("Gaussian",), GAUSSIAN)),
 )
 
+TOPOLOGY = Table(
+    "The order of the map",
+    ("neighbors", "tau"),
+    (
+        Row(("none", ""), EMA),
+        Row(("hard 1-D", "0.1"), _condition("hard", is_line=True)),
+        Row(("hard 2-D", "1"), _condition("hard", shrink_step=1)),
+        Row(("hard 2-D", "0.1"), HARD),
+        Row(("hard 2-D, topology first", "0.01"), _condition("hard", shrink_step=0.01)),
+        Row(("Gaussian 2-D", "0.1"), GAUSSIAN),
+    ),
+)
+
 EXPERIMENTS: Mapping[str, Table] = {
     "table1": TABLE_1,
     "table2": TABLE_2,
@@ -331,6 +344,7 @@ EXPERIMENTS: Mapping[str, Table] = {
     "figure7": FIGURE_7,
     "figure8": FIGURE_8,
     "figure9": FIGURE_9,
+    "topology": TOPOLOGY,
 }
 """By the name that the command takes."""
 

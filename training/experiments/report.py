@@ -70,21 +70,21 @@ def _cells(table: Table, row: Row, results: Results, *, scale: float, dataset: D
     printed = row.printed.get(dataset)
     cells = [
         *row.labels,
-        _plus_minus(spread([run.loss * scale for run in runs])),
-        _plus_minus(printed.loss) if printed else "",
-        _plus_minus(spread([run.steps_10 for run in runs]), digits=0),
+        as_plus_minus(spread([run.loss * scale for run in runs])),
+        as_plus_minus(printed.loss) if printed else "",
+        as_plus_minus(spread([run.steps_10 for run in runs]), digits=0),
         _thousands(printed.steps_10) if printed else "",
     ]
     if table.has_steps_20:
         cells += [
-            _plus_minus(spread([run.steps_20 for run in runs]), digits=0),
+            as_plus_minus(spread([run.steps_20 for run in runs]), digits=0),
             _thousands(printed.steps_20) if printed and printed.steps_20 else "",
         ]
     return [
         *cells,
-        _plus_minus(spread([run.psnr for run in runs])),
+        as_plus_minus(spread([run.psnr for run in runs])),
         " / ".join(
-            _plus_minus(spread(used), digits=0)
+            as_plus_minus(spread(used), digits=0)
             for used in zip(*(run.codes_used for run in runs), strict=True)
         ),
     ]
@@ -95,10 +95,11 @@ def _csv_cell(value: object) -> object:
     return ";".join(map(str, value)) if isinstance(value, tuple) else value
 
 
-def _plus_minus(value: Spread, *, digits: int = 1) -> str:
+def as_plus_minus(value: Spread, *, digits: int = 1) -> str:
+    """Mean ± deviation, or the mean alone where there is no deviation."""
     mean = f"{value.mean:,.{digits}f}"
     return mean if math.isnan(value.std) else f"{mean} ± {value.std:,.{digits}f}"
 
 
 def _thousands(steps: Spread) -> str:
-    return _plus_minus(Spread(steps.mean * 1000, steps.std * 1000), digits=0)
+    return as_plus_minus(Spread(steps.mean * 1000, steps.std * 1000), digits=0)

@@ -16,13 +16,19 @@ from PIL import Image
 from kohonen_tokenizer.training.build import build_model
 from kohonen_tokenizer.training.checkpoint import load_checkpoint
 from kohonen_tokenizer.training.config import RunConfig
+from kohonen_tokenizer.training.data import load_splits
 from kohonen_tokenizer.training.errors import CheckpointError, ConfigError, TrainingError
+from kohonen_tokenizer.training.evaluation import evaluate
 from kohonen_tokenizer.training.experiments.experiment import run_experiment
 from kohonen_tokenizer.training.experiments.paper import EXPERIMENTS
 from kohonen_tokenizer.training.experiments.pictures import codebook_picture, moved_picture
 from kohonen_tokenizer.training.experiments.runs import plan_runs, train_all
+from kohonen_tokenizer.training.experiments.topology_report import as_csv as topology_csv
+from kohonen_tokenizer.training.experiments.topology_report import as_markdown as topology_markdown
+from kohonen_tokenizer.training.experiments.topology_report import evaluate_runs
 
 STEPS = 4
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +151,30 @@ def test_figures_of_two_levels_show_each_of_them(
     # Pillow reads no text: what is drawn is judged by the picture functions' own tests.
     for picture in pictures.values():
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+
+
+def test_topology_says_what_the_evaluations_say(recipe: RunConfig, photo_folder: Path, out: Path) -> None:
+    table = EXPERIMENTS["figure5"]
+    conditions = [row.condition for row in table.rows]
+    runs = plan_runs(conditions, recipe=recipe, num_seeds=1, steps=STEPS, out=out)
+    pixels = load_splits(recipe.data, photo_folder).validation
+    evaluations = evaluate_runs(runs, pixels, device="cpu")
+    (expected,) = [evaluate(one.checkpoint(), pixels, split="validation", device=CPU) for one in runs[1:]]
+    row = list(csv.DictReader(io.StringIO(topology_csv(table, evaluations))))[1]
+    level = expected.levels["tokens"]
+    assert row["model"] == "KSOM"
+    assert float(row["loss"]) == expected.loss
+    assert float(row["topographic_error_8"]) == level.map.topographic_error_8
+    assert float(row["trustworthiness"]) == level.trustworthiness
+    assert float(row["psnr_offset_2"]) == level.psnr_by_offset[2]
+    text = topology_markdown(table, evaluations, config=runs[0].config, made_with="here")
+    (line,) = [line for line in text.splitlines() if line.startswith("| KSOM |")]
+    assert f"| {expected.psnr:.1f} |" in line
+    assert f"| {level.map.topographic_error_8:.3f} |" in line
+    # Done once; and not believed of other weights.
+    (runs[0].out / "topology.json").write_bytes((runs[1].out / "topology.json").read_bytes())
+    with pytest.raises(CheckpointError, match=r"topology.json: is of another checkpoint; delete it"):
+        evaluate_runs(runs, pixels, device="cpu")
 
 
 def test_a_figure_of_two_levels_needs_a_recipe_of_two(
