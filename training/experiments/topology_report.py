@@ -1,4 +1,4 @@
-"""How well the maps of finished runs keep their order, and what that costs: an evaluation a run, kept there."""
+"""How well the maps of finished runs keep their order, and what it costs: an evaluation a run, kept there."""
 
 from __future__ import annotations
 
