@@ -258,9 +258,9 @@ class ServedModel:
     def _not_alive(self, operation: str) -> str:
         since_s = time.monotonic() - self._batcher.last_success(operation)
         return (
-            f"model {self.name} last managed to {operation} {since_s:.0f} s ago, and fails on an image of its "
-            f"own, for which it has {self._settings.canary_timeout_s:g} s; see the server's log, and use "
-            "another server meanwhile"
+            f"model {self.name} last managed to {operation} {since_s:.0f} s ago, the limit is "
+            f"{self._settings.canary_timeout_s:g} s, or it fails on an image of its own since; see the "
+            "server's log, and use another server meanwhile"
         )
 
 

@@ -21,7 +21,7 @@ HEADER_TIMEOUT_S = 30.0
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes connections whose headers are too long, with a 431, or too slow, or whose replies are not read."""
+    """Closes connections whose headers are too long, with a 431, or too slow, or replies unread."""
 
     _num_bytes = 0
     _is_in_header = True

@@ -112,7 +112,7 @@ class Server(uvicorn.Server):
                 # ExchangeMiddleware writes the access log, with ids and times.
                 access_log=False,
                 server_header=False,
-                # Or a client on this machine could write whatever it likes into the log in place of its address.
+                # Else a client on this machine could write what it likes into the log as its address.
                 proxy_headers=False,
                 backlog=BACKLOG,
             )

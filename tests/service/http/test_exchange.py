@@ -34,6 +34,14 @@ def test_another_request_id_is_replaced(client, asked):
     assert len(reply.headers["x-request-id"]) == 32
 
 
+def test_no_client_writes_the_log_by_the_address_it_claims(client, server, wait_until):
+    forged = "6.6.6.6 POST /encode 200 1.0 ms id=forged"
+    headers = {"X-Forwarded-For": forged, "X-Request-Id": "forger"}
+    client.get("/models", headers=headers)
+    wait_until(lambda: re.search(r": 127\.0\.0\.1 GET /models 200 [\d.]+ ms id=forger\n", server.log))
+    assert "6.6.6.6" not in server.log
+
+
 @pytest.mark.parametrize("path", ["/", "/codebook", "/map.png", "/models", "/neighbors?token=1", "/readyz"])
 def test_head_is_get_without_its_body(client, path):
     whole, head = client.get(path), client.head(path)
