@@ -10,7 +10,7 @@ from starlette.types import Receive
 
 from ..batching.batcher import Batcher, Observe
 from ..batching.work import Rows, Work
-from ..errors import DeadlineError
+from ..errors import DeadlineError, NotReadyError
 from ..runtime.tokenizer import Tokenizer
 from .body_threads import BodyThreads
 
@@ -75,6 +75,7 @@ class Inference:
         """Start the batcher, on the event loop; `threads` do what comes before it, the rest is its own."""
         self._threads = threads
         self._is_on_cpu = tokenizer.backend.is_on_cpu
+        self._awaited: dict[_AwaitedWork, str] = {}
         self._loop = asyncio.get_running_loop()
         self.batcher = Batcher(
             {"encode": tokenizer.backend.encode, "decode": tokenizer.backend.decode},
@@ -109,6 +110,7 @@ class Inference:
 
         Raises:
             DeadlineError: no result by `deadline`.
+            NotReadyError: it was given up.
             QueueFullError, StoppingError, InferenceError: as the batcher has it.
             ClientDisconnect: the client left.
         """
@@ -130,6 +132,12 @@ class Inference:
         self.batcher.submit(operation, work, rows=rows, urgent=True)
         return await self._wait_for(work, operation=operation, receive=None)
 
+    def give_up(self, operation: str, *, reason: str) -> None:
+        """End every wait for `operation` with a NotReadyError: the model does not come back from its runs."""
+        for work, waits_for in self._awaited.items():
+            if waits_for == operation:
+                work.end(NotReadyError(reason))
+
     def _prepare_and_submit(self, operation: str, work: _AwaitedWork) -> None:
         prepare, work.prepare = work.prepare, None
         if prepare is None:
@@ -141,6 +149,7 @@ class Inference:
 
     async def _wait_for(self, work: _AwaitedWork, *, operation: str, receive: Receive | None) -> Work:
         with _Patience(work, loop=self._loop, receive=receive):
+            self._awaited[work] = operation
             try:
                 await work.ended
                 work.raise_error()
@@ -149,6 +158,8 @@ class Inference:
                 # Until a thread is free, what it was to do is in its queue, and the body would be too.
                 work.prepare = None
                 raise
+            finally:
+                del self._awaited[work]
         return work
 
 

@@ -27,6 +27,15 @@ class JoinedWrites(asyncio.Transport):
         self._flush()
         self._transport.close()
 
+    def abort(self) -> None:
+        """Close the connection at once, and drop what is not out yet."""
+        self._pieces.clear()
+        self._transport.abort()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that the system has not taken yet, without those of this turn."""
+        return self._transport.get_write_buffer_size()
+
     def is_closing(self) -> bool:
         """Whether it is closed, or will be when all is out."""
         return self._transport.is_closing()

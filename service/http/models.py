@@ -15,7 +15,14 @@ from starlette.types import Receive
 from kohonen_tokenizer.pixels import Pixels
 
 from ..batching.work import Rows
-from ..errors import CodebookMismatchError, ModelNotFoundError, NotReadyError
+from ..errors import (
+    CodebookMismatchError,
+    DeadlineError,
+    InferenceError,
+    ModelNotFoundError,
+    NotReadyError,
+    TokenizerError,
+)
 from ..runtime.backend import Tokens
 from ..runtime.images import encode_png
 from ..runtime.tokenizer import Tokenizer
@@ -87,6 +94,9 @@ class ServedModel:
             num_runners=settings.num_parallel_runs or backend.num_parallel_runs,
         )
         self._batcher = self._inference.batcher
+        # Operations whose last canary failed, or did not come back.
+        self._failing: set[str] = set()
+        self._diagnoses: dict[str, asyncio.Task[None]] = {}
 
     @property
     def queue_s(self) -> float:
@@ -147,14 +157,10 @@ class ServedModel:
         self.is_tried = True
         now = time.monotonic()
         try:
-            for operation, shape, dtype in (
-                ("encode", self.tokenizer.image_shape, np.uint8),
-                ("decode", self.tokenizer.level.latent_grid, np.int32),
-            ):
-                if now - self._batcher.last_success(operation) >= self._settings.canary_interval_s:
-                    rows = np.zeros((1, *shape), dtype=dtype)
-                    deadline = time.monotonic() + self._settings.canary_timeout_s
-                    await self._inference.run_urgently(operation, rows, deadline=deadline)
+            for operation in OPERATIONS:
+                is_quiet = now - self._batcher.last_success(operation) >= self._settings.canary_interval_s
+                if is_quiet or operation in self._failing:
+                    await self._try(operation)
         finally:
             self.is_tried = False
 
@@ -162,16 +168,10 @@ class ServedModel:
         """Return if it ran successfully, both ways, within the time that a canary may take.
 
         Raises:
-            NotReadyError: it did not.
+            NotReadyError: it did not, or its last canary failed.
         """
-        limit_s = self._settings.canary_timeout_s
         for operation in OPERATIONS:
-            since_s = time.monotonic() - self._batcher.last_success(operation)
-            if since_s > limit_s:
-                raise NotReadyError(
-                    f"model {self.name} last managed to {operation} {since_s:.0f} s ago, the limit is "
-                    f"{limit_s:g} s; see the server's log, and use another server meanwhile"
-                )
+            self._require_alive(operation)
 
     def show(self) -> None:
         """Be the version that the metrics show."""
@@ -193,14 +193,75 @@ class ServedModel:
         receive: Receive | None,
         is_small: bool = False,
     ) -> Rows:
-        work = await self._inference.run(
-            operation, prepare, deadline=deadline, receive=receive, is_small=is_small
-        )
+        self._require_alive(operation)
+        try:
+            work = await self._inference.run(
+                operation, prepare, deadline=deadline, receive=receive, is_small=is_small
+            )
+        except InferenceError:
+            await self._blame_the_input(operation, deadline=deadline)
+            raise
         self._metrics.observe_work(operation, work)
         if (stages := recorded_stages.get()) is not None:
             stages += stages_of_work(work)
         assert work.result is not None
         return work.result
+
+    async def _blame_the_input(self, operation: str, *, deadline: float) -> None:
+        """Return if the model still does `operation` on its canary: what failed was at fault itself.
+
+        Raises:
+            NotReadyError: it does not: the model fails, or what it runs on.
+        """
+        # One canary for all that failed together.
+        if operation not in self._diagnoses:
+            self._diagnoses[operation] = asyncio.create_task(self._diagnose(operation))
+        await asyncio.wait([self._diagnoses[operation]], timeout=max(0.0, deadline - time.monotonic()))
+        self._require_alive(operation)
+
+    async def _diagnose(self, operation: str) -> None:
+        try:
+            await self._try(operation)
+        except TokenizerError as error:
+            logger.error("the canary of model %s failed: %s", self.name, error)
+        finally:
+            del self._diagnoses[operation]
+
+    async def _try(self, operation: str) -> None:
+        """Run one row of `operation` before all that waits, and note how that went.
+
+        Raises:
+            TokenizerError: it did not come back in time, or failed.
+        """
+        shape, dtype = {
+            "encode": (self.tokenizer.image_shape, np.uint8),
+            "decode": (self.tokenizer.level.latent_grid, np.int32),
+        }[operation]
+        deadline = time.monotonic() + self._settings.canary_timeout_s
+        try:
+            await self._inference.run_urgently(
+                operation, np.zeros((1, *shape), dtype=dtype), deadline=deadline
+            )
+        except (DeadlineError, InferenceError) as error:
+            self._failing.add(operation)
+            if isinstance(error, DeadlineError):
+                # All else that waits would do so until its own deadline.
+                self._inference.give_up(operation, reason=self._not_alive(operation))
+            raise
+        self._failing.discard(operation)
+
+    def _require_alive(self, operation: str) -> None:
+        since_s = time.monotonic() - self._batcher.last_success(operation)
+        if operation in self._failing or since_s > self._settings.canary_timeout_s:
+            raise NotReadyError(self._not_alive(operation))
+
+    def _not_alive(self, operation: str) -> str:
+        since_s = time.monotonic() - self._batcher.last_success(operation)
+        return (
+            f"model {self.name} last managed to {operation} {since_s:.0f} s ago, the limit is "
+            f"{self._settings.canary_timeout_s:g} s, or it fails on an image of its own since; see the "
+            "server's log, and use another server meanwhile"
+        )
 
 
 class Models:

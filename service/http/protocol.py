@@ -1,7 +1,7 @@
 """HTTP/1.1 on a connection: uvicorn's protocol, with bounds on what comes before a request's body.
 
 uvicorn has none with httptools: a client without a key could send headers without end, each byte of which
-costs more than the last, or hold a connection for ever by sending nothing.
+costs more than the last, or hold a connection for ever by sending nothing, or by reading nothing.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from ..errors import HeaderTooLargeError, InputError
 from .error_replies import error_response
 from .exchange import new_request_id
 from .joined_writes import JoinedWrites
+from .slow_readers import SlowReaderWatch
 
 # Of the request line and all headers together; common servers allow 8 to 64 KiB.
 MAX_HEADER_BYTES = 64 * 1024
@@ -20,19 +21,37 @@ HEADER_TIMEOUT_S = 30.0
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes connections whose headers are too long, with a 431, or too slow."""
+    """Closes connections whose headers are too long, with a 431, or too slow, or replies unread."""
 
     _num_bytes = 0
     _is_in_header = True
     _timer: asyncio.TimerHandle | None = None
+    _reader_watch: SlowReaderWatch
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(JoinedWrites(transport, loop=self.loop))
+        joined = JoinedWrites(transport, loop=self.loop)
+        self._reader_watch = SlowReaderWatch(joined, loop=self.loop)
+        super().connection_made(joined)
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._reader_watch.stop()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._reader_watch.start()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        # What is closed stays watched until the client has taken the rest.
+        if not self.transport.is_closing():
+            self._reader_watch.stop()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._reader_watch.start()
 
     def data_received(self, data: bytes) -> None:
         if self._is_in_header:

@@ -112,6 +112,8 @@ class Server(uvicorn.Server):
                 # ExchangeMiddleware writes the access log, with ids and times.
                 access_log=False,
                 server_header=False,
+                # Else a client on this machine could write what it likes into the log as its address.
+                proxy_headers=False,
                 backlog=BACKLOG,
             )
         )

@@ -34,6 +34,14 @@ def test_another_request_id_is_replaced(client, asked):
     assert len(reply.headers["x-request-id"]) == 32
 
 
+def test_no_client_writes_the_log_by_the_address_it_claims(client, server, wait_until):
+    forged = "6.6.6.6 POST /encode 200 1.0 ms id=forged"
+    headers = {"X-Forwarded-For": forged, "X-Request-Id": "forger"}
+    client.get("/models", headers=headers)
+    wait_until(lambda: re.search(r": 127\.0\.0\.1 GET /models 200 [\d.]+ ms id=forger\n", server.log))
+    assert "6.6.6.6" not in server.log
+
+
 @pytest.mark.parametrize("path", ["/", "/codebook", "/map.png", "/models", "/neighbors?token=1", "/readyz"])
 def test_head_is_get_without_its_body(client, path):
     whole, head = client.get(path), client.head(path)
@@ -80,16 +88,20 @@ def test_counters_have_no_twins(client):
 
 
 class BrokenBackend(RiggedBackend):
-    """Works as the tiny model does until it is broken, and then raises `error` instead of decoding."""
+    """Works as the tiny model does until it is broken, and then raises `error` instead of decoding.
 
-    def __init__(self, tiny_model, *, error):
+    But for the canary's grid of zeros, which it still decodes if it `spares_canary`.
+    """
+
+    def __init__(self, tiny_model, *, error, spares_canary=False):
         self.encode = tiny_model.encode
         self.is_broken = False
+        self._spares_canary = spares_canary
         self._decode = tiny_model.decode
         self._error = error
 
     def decode(self, tokens):
-        if self.is_broken:
+        if self.is_broken and not (self._spares_canary and not tokens.any()):
             raise self._error
         return self._decode(tokens)
 
@@ -101,7 +113,7 @@ class BrokenBackend(RiggedBackend):
 def test_a_model_that_fails_is_logged_and_answered_without_its_inside(
     serve_in_thread, tiny_bundle, tiny_model, wait_until, metric, caplog, error
 ):
-    backend = BrokenBackend(tiny_model, error=error)
+    backend = BrokenBackend(tiny_model, error=error, spares_canary=True)
     with serve_in_thread(Tokenizer(load_bundle(tiny_bundle), backend=backend)) as client:
         wait_until(lambda: client.get("/readyz").status_code == 200)
         backend.is_broken = True
@@ -113,7 +125,7 @@ def test_a_model_that_fails_is_logged_and_answered_without_its_inside(
         assert "secret" not in reply.text
         assert metric(client, 'kohonen_errors_total{code="inference_failed"}') == 1
         assert metric(client, "kohonen_pending_requests") == 0
-        assert client.get("/neighbors", params={"token": 1}).status_code == 200
+        assert client.get("/readyz").status_code == 200
     (failure,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert failure.exc_info is not None
     assert "secret" in caplog.text

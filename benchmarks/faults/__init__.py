@@ -1,0 +1,1 @@
+"""What can go wrong around the service, done to it on purpose."""
