@@ -42,7 +42,7 @@ def apply_method(
         case "smoothed":
             return lambda logits, tokens: F.cross_entropy(logits, soft_targets[tokens])
         case "coordinates":
-            model.transformer.wte = MapEmbedding(coordinates, dim=model.config.n_embd)
+            model.set_input_embeddings(MapEmbedding(coordinates, dim=model.config.n_embd))
         case "coarse-to-fine":
             model.lm_head = CellHead(coordinates, dim=model.config.n_embd, cell_shape=cell_shape)
         case "plain":
@@ -63,9 +63,10 @@ class MapEmbedding(nn.Module):
         super().__init__()
         beyond = coordinates.max(dim=0).values + 1
         self.register_buffer("places", torch.cat([coordinates, beyond.unsqueeze(0)]))
-        self.axes = nn.ModuleList(nn.Embedding(int(side) + 1, dim) for side in beyond)
-        for axis in self.axes:
-            nn.init.normal_(axis.weight, std=_INITIAL_STD)
+        tables = [nn.Embedding(int(side) + 1, dim) for side in beyond]
+        for table in tables:
+            nn.init.normal_(table.weight, std=_INITIAL_STD)
+        self.axes = nn.ModuleList(tables)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Vectors [..., D] of `tokens` [...], each 0 to K."""
@@ -76,8 +77,9 @@ class MapEmbedding(nn.Module):
 class CellHead(nn.Module):
     """Each code in two steps: its cell of the map, then the code among those of the cell.
 
-    log p(k) = log p(cell of k) + log p(k | cell of k): exact, and the sum over all k of p(k) is 1. This is the
-    class-based softmax of Goodman 2001 ("Classes for fast maximum entropy training") with map cells as classes.
+    log p(k) = log p(cell of k) + log p(k | cell of k): exact, and the sum over all k of p(k) is 1. This is
+    the class-based softmax of Goodman 2001 ("Classes for fast maximum entropy training"), with map cells as
+    classes.
     """
 
     order: Tensor
@@ -107,4 +109,5 @@ class CellHead(nn.Module):
         """Logarithms of probabilities [..., K] after `hidden` [..., D]."""
         coarse = self.coarse(hidden).log_softmax(dim=-1)
         fine = self.fine(hidden).unflatten(-1, (-1, self.cell_size)).log_softmax(dim=-1)
-        return (coarse.unsqueeze(-1) + fine).flatten(-2)[..., self.order]
+        by_code: Tensor = (coarse.unsqueeze(-1) + fine).flatten(-2)[..., self.order]
+        return by_code

@@ -8,17 +8,17 @@ from matplotlib.figure import Figure
 
 from ..prior.pictures import png
 from .methods import METHODS, Method
-from .robustness import RATES
+from .robustness import RATES, Flip
 from .token_sets import TOKEN_SETS, TokenSet
 
-Baselines = Mapping[str, Mapping[str, float]]
-Flips = Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
+Baselines = Mapping[TokenSet, Mapping[str, float]]
+Flips = Mapping[str, Mapping[Flip, Sequence[Sequence[float]]]]
 
 
 def table(results: Sequence[Mapping[str, Any]], *, baselines: Baselines) -> str:
     """Held-out bits per token in Markdown, mean and standard deviation over the seeds.
 
-    In brackets the difference from plain, run by run of one seed, which begins alike and sees the same batches.
+    In brackets the difference from plain, run by run of one seed, which sees the same batches.
     """
     lines = [
         f"| | {' | '.join(TOKEN_SETS)} |",

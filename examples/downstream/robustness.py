@@ -16,7 +16,7 @@ from kohonen_tokenizer.pixels import Pixels
 from ..prior.token_dataset import TokenDataset
 
 Flip = Literal["random", "neighbor"]
-"""random: any other code, each as likely. neighbor: one of the up to eight around on the map, each as likely."""
+"""random: any other code. neighbor: one of the up to eight around on the map. Each of them as likely."""
 FLIPS: tuple[Flip, ...] = get_args(Flip)
 RATES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
 
@@ -53,7 +53,8 @@ def _others(
     table = tokenizer.topology.neighbor_table(radius=1.5).tokens
     counts = (table >= 0).sum(axis=1)
     # Rows of the table end in padding.
-    return table[tokens, rng.integers(0, counts[tokens])].astype(np.int64)
+    chosen: npt.NDArray[np.int64] = table[tokens, rng.integers(0, counts[tokens])].astype(np.int64)
+    return chosen
 
 
 def _mean_psnr(decoded: Pixels, originals: Pixels) -> float:

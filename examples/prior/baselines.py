@@ -72,8 +72,9 @@ def _conditional(tokens: Integers, context: Integers, *, unigram: Floats) -> Flo
     """p(k | context), [K + 1, K], of `tokens` [M] in `context` [M]."""
     size = len(unigram)
     counts = np.bincount(context * size + tokens, minlength=(size + 1) * size).reshape(size + 1, size)
-    smoothed: Floats = counts + _PRIOR_COUNT * unigram
-    return smoothed / smoothed.sum(axis=1, keepdims=True)
+    smoothed = counts + _PRIOR_COUNT * unigram
+    probabilities: Floats = smoothed / smoothed.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def _with_contexts(images: TokenDataset) -> tuple[Integers, Integers, Integers]:
