@@ -76,11 +76,10 @@ def robustness_table(flips: Flips) -> str:
 
 def _cell(results: Sequence[Mapping[str, Any]], *, method: Method, token_set: TokenSet) -> str:
     bits = _bits(results, method, token_set)
-    text = f"{bits.mean():.3f} ± {_deviation(bits):.3f}"
+    text = _spread(bits, digits=".3f")
     if method == "plain":
         return text
-    differences = bits - _bits(results, "plain", token_set)
-    return f"{text} ({differences.mean():+.3f} ± {_deviation(differences):.3f})"
+    return f"{text} ({_spread(bits - _bits(results, 'plain', token_set), digits='+.3f')})"
 
 
 def _bits(results: Sequence[Mapping[str, Any]], method: Method, token_set: TokenSet) -> np.ndarray:
@@ -89,5 +88,7 @@ def _bits(results: Sequence[Mapping[str, Any]], method: Method, token_set: Token
     return np.array([r["held_out_bits"] for r in sorted(chosen, key=lambda result: result["seed"])])
 
 
-def _deviation(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+def _spread(values: np.ndarray, *, digits: str) -> str:
+    """Mean and standard deviation; the mean alone of a single value, which has none."""
+    mean = f"{values.mean():{digits}}"
+    return mean if len(values) == 1 else f"{mean} ± {values.std(ddof=1):.3f}"
