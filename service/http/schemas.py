@@ -1,8 +1,9 @@
 """The shapes of our JSON, for the documentation; images and tokens never pass through these classes."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from ..runtime.manifest import CheckpointRecord, ImageSpec, TrainingData
 from ..runtime.map_layout import MapTopology
@@ -61,24 +62,54 @@ class _Claims(_Record):
     )
 
 
+_LEVEL = Field(
+    default="",
+    description="If sent, a level of the model, by its name; see the parameter in the URL.",
+    json_schema_extra=_drop_default,
+)
+
+
 class TokenGrids(_Claims):
     """Tokens to decode; a reply of /encode is one."""
 
     tokens: _Grid | _Grids = Field(description="One grid [h][w], or many [B][h][w].")
 
 
-class SoftTargetsRequest(_Claims):
-    """Tokens to weigh codes for; a reply of /encode is one. A parameter may be in the URL instead."""
+def _fields_of_levels(grids: Any) -> Callable[[dict[str, Any]], None]:
+    """Gives a JSON schema the keys `tokens_LEVEL`, one or more, with `grids` in each."""
+    fields = {"^tokens_[a-z][a-z0-9_]{0,31}$": TypeAdapter(grids).json_schema()}
 
-    tokens: _Row | _Grid | _Grids = Field(description="[N], [h][w] or [B][h][w].")
+    def add(schema: dict[str, Any]) -> None:
+        schema |= {"patternProperties": fields, "minProperties": 1}
+
+    return add
+
+
+class LevelGrids(_Claims):
+    """The same of a model with several levels: for each `tokens_LEVEL`, one grid [h][w] or many."""
+
+    model_config = ConfigDict(json_schema_extra=_fields_of_levels(_Grid | _Grids))
+
+
+class _WeighOptions(_Record):
+    level: str = _LEVEL
     sigma: float = Field(default=1.0, gt=0, description="In steps of the map.")
     radius: float | None = Field(default=None, ge=0, description="If sent, the weights are sparse.")
     k: int | None = Field(default=None, ge=1, description="Instead of `radius`.")
 
 
-class PerturbRequest(TokenGrids):
-    """Tokens to move; a reply of /encode is one, with `offset` in the URL."""
+class SoftTargetsRequest(_WeighOptions, _Claims):
+    """Tokens to weigh codes for; a reply of /encode is one. A parameter may be in the URL instead."""
 
+    tokens: _Row | _Grid | _Grids = Field(description="[N], [h][w] or [B][h][w].")
+
+
+class LevelSoftTargetsRequest(_WeighOptions, LevelGrids):
+    """The same with the tokens of several levels, `tokens_LEVEL`, of which those of `level` count."""
+
+
+class _MoveOptions(_Record):
+    level: str = _LEVEL
     offset: list[int] = Field(
         default=[],
         description="Here or in the URL: [dx, dy], or [dx] on a 1-D map.",
@@ -87,25 +118,67 @@ class PerturbRequest(TokenGrids):
     edge: Literal["clamp", "reflect"] = Field(default="clamp", description="Here or in the URL.")
 
 
-class InterpolateRequest(_Claims):
-    """The two ends of a path over the map."""
+class PerturbRequest(_MoveOptions, TokenGrids):
+    """Tokens to move; a reply of /encode is one, with `offset` in the URL."""
 
-    start: _Grid = Field(alias="from", description="A grid [h][w].")
-    end: _Grid = Field(alias="to", description="A grid [h][w].")
+
+class LevelPerturbRequest(_MoveOptions, LevelGrids):
+    """The same with the tokens of every level, `tokens_LEVEL`."""
+
+
+class _PathOptions(_Claims):
+    level: str = _LEVEL
     steps: int = Field(
         default=8, ge=2, description="Here or in the URL: grids on the way, the ends included."
     )
 
 
+class InterpolateRequest(_PathOptions):
+    """The two ends of a path over the map."""
+
+    start: _Grid = Field(alias="from", description="A grid [h][w].")
+    end: _Grid = Field(alias="to", description="A grid [h][w].")
+
+
+class LevelGrid(_Record):
+    """For each level a grid `tokens_LEVEL` [h][w]."""
+
+    model_config = ConfigDict(json_schema_extra=_fields_of_levels(_Grid))
+
+
+class LevelInterpolateRequest(_PathOptions):
+    """The same of a model with several levels."""
+
+    start: LevelGrid = Field(alias="from", description="For each level `tokens_LEVEL`, a grid [h][w].")
+    end: LevelGrid = Field(alias="to", description="For each level `tokens_LEVEL`, a grid [h][w].")
+
+
 class _ModelReply(_Record):
     model: str = Field(description="Name of the model that answered.")
-    codebook_hash: str = Field(description="SHA-256 of its code vectors: equal hashes, equal tokens.")
+    codebook_hash: str = Field(
+        description="SHA-256 of its code vectors: equal hashes, equal tokens. Of several levels, SHA-256 of a "
+        "line for each with its name, a space and its hash."
+    )
+
+
+class _LevelReply(_ModelReply):
+    level: str = Field(
+        default="",
+        description="The level that this is about, where the model has several.",
+        json_schema_extra=_drop_default,
+    )
 
 
 class Encoded(_ModelReply):
     """Tokens of images."""
 
     tokens: list[list[list[int]]] = Field(description="[B][h][w]: one grid an image, in the order sent.")
+
+
+class EncodedLevels(_ModelReply):
+    """Tokens of images on several levels: for each `tokens_LEVEL` [B][h][w]."""
+
+    model_config = ConfigDict(json_schema_extra=_fields_of_levels(list[list[list[int]]]))
 
 
 class Decoded(_ModelReply):
@@ -125,17 +198,17 @@ class Neighborhood(_Record):
     )
 
 
-class NeighborsOfToken(_ModelReply, Neighborhood):
+class NeighborsOfToken(_LevelReply, Neighborhood):
     """The answer to `token`."""
 
 
-class NeighborsOfTokens(_ModelReply):
+class NeighborsOfTokens(_LevelReply):
     """The answer to `tokens`."""
 
     results: list[Neighborhood] = Field(description="In the order of the tokens asked for.")
 
 
-class NeighborTableContent(_ModelReply):
+class NeighborTableContent(_LevelReply):
     """The neighbors of every token, nearest first."""
 
     tokens: list[list[int]] = Field(description="[K][M]; -1 is padding.")
@@ -147,13 +220,13 @@ class NeighborTableContent(_ModelReply):
     )
 
 
-class DenseTargetsContent(_ModelReply):
+class DenseTargetsContent(_LevelReply):
     """The weight of every code for each token."""
 
     weights: list[Any] = Field(description="[...][K], in the shape of the tokens; each row sums to 1.")
 
 
-class SparseTargetsContent(_ModelReply):
+class SparseTargetsContent(_LevelReply):
     """The weights of the codes near each token."""
 
     tokens: list[Any] = Field(
@@ -162,7 +235,7 @@ class SparseTargetsContent(_ModelReply):
     weights: list[Any] = Field(description="[...][M + 1]: each row sums to 1; 0 for padding.")
 
 
-class CodebookContent(_ModelReply):
+class CodebookContent(_LevelReply):
     """The codebook and its map."""
 
     codebook_size: int
