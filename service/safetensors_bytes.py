@@ -101,7 +101,5 @@ def write_safetensors(tensors: Mapping[str, npt.NDArray[Any]], *, metadata: Mapp
 def _array(tensor: Mapping[str, Any], *, name: str) -> npt.NDArray[np.integer]:
     dtype = tensor["dtype"]
     if dtype not in _DTYPES:
-        raise MalformedBodyError(
-            f"the tensor {name[:30]!r} is of {dtype}; give one of {', '.join(_DTYPES)}"
-        )
+        raise MalformedBodyError(f"the tensor {name[:30]!r} is of {dtype}; give one of {', '.join(_DTYPES)}")
     return shaped(np.frombuffer(tensor["data"], dtype=_DTYPES[dtype]), tensor["shape"])

@@ -102,7 +102,9 @@ class ServedModel:
 
     def identity_with(self, level: TokenLevel) -> dict[str, str]:
         """The identity for a reply about one `level`, which it names where the model has several."""
-        return self.identity if len(self.tokenizer.levels) == 1 else {**self.identity, "level": level.level.name}
+        return (
+            self.identity if len(self.tokenizer.levels) == 1 else {**self.identity, "level": level.level.name}
+        )
 
     async def encode(
         self,

@@ -55,9 +55,7 @@ def tokens_response(
     return negotiated(npy_response(array), model=model)
 
 
-def negotiate_tokens(
-    num_levels: int, *, accept: str | None, offers: tuple[str, ...] = TOKEN_REPLIES
-) -> str:
+def negotiate_tokens(num_levels: int, *, accept: str | None, offers: tuple[str, ...] = TOKEN_REPLIES) -> str:
     """The media type of a reply of the tokens of `num_levels` levels.
 
     Raises:
@@ -78,7 +76,9 @@ def images_response(images: Pixels, *, media_type: str, model: ServedModel) -> R
     if media_type == media.NPY:
         return negotiated(npy_response(images), model=model)
     if media_type == media.SAFETENSORS:
-        return negotiated(safetensors_response({"images": images}, identity=model.identity, model=model), model=model)
+        return negotiated(
+            safetensors_response({"images": images}, identity=model.identity, model=model), model=model
+        )
     files = [encode_png(image) for image in images]
     if media_type == media.PNG:
         return negotiated(Response(files[0], media_type=media.PNG), model=model)

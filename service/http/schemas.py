@@ -1,4 +1,4 @@
-"""The shapes of our JSON, for the documentation; images and tokens never pass through these classes."""
+"""The shapes of our JSON replies, for the documentation; request_schemas.py has those of the bodies."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -10,7 +10,9 @@ from ..runtime.map_layout import MapTopology
 from ..runtime.topology import Neighbor
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """An object with these keys and no others."""
+
     model_config = ConfigDict(extra="forbid")
 
 
@@ -20,11 +22,6 @@ class _Card(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-_Token = Annotated[int, Field(ge=0)]
-_Row = Annotated[list[_Token], Field(min_length=1)]
-_Grid = Annotated[list[_Row], Field(min_length=1)]
-_Grids = Annotated[list[_Grid], Field(min_length=1)]
-_ImageFile = Annotated[str, Field(min_length=1)]
 _MapTopology = Annotated[
     MapTopology,
     Field(
@@ -34,48 +31,12 @@ _MapTopology = Annotated[
 ]
 
 
-class OneImage(_Record):
-    """An image to encode."""
-
-    image: _ImageFile = Field(description="A JPEG, PNG or WebP file as base64, or as a data: URL.")
-
-
-class ManyImages(_Record):
-    """Images to encode."""
-
-    images: list[_ImageFile] = Field(min_length=1, description="Each as base64, or as a data: URL.")
-
-
-def _drop_default(schema: dict[str, Any]) -> None:
-    # Of a key that may be missing, but not be sent empty.
+def drop_default(schema: dict[str, Any]) -> None:
+    """Make the schema that of a key that may be missing, but not be sent empty."""
     del schema["default"]
 
 
-class _Claims(_Record):
-    model: str = Field(
-        default="",
-        description="If sent, it must be the name of a model served.",
-        json_schema_extra=_drop_default,
-    )
-    codebook_hash: str = Field(
-        default="", description="If sent, it must be that of this model.", json_schema_extra=_drop_default
-    )
-
-
-_LEVEL = Field(
-    default="",
-    description="If sent, a level of the model, by its name; see the parameter in the URL.",
-    json_schema_extra=_drop_default,
-)
-
-
-class TokenGrids(_Claims):
-    """Tokens to decode; a reply of /encode is one."""
-
-    tokens: _Grid | _Grids = Field(description="One grid [h][w], or many [B][h][w].")
-
-
-def _fields_of_levels(grids: Any) -> Callable[[dict[str, Any]], None]:
+def fields_of_levels(grids: Any) -> Callable[[dict[str, Any]], None]:
     """Gives a JSON schema the keys `tokens_LEVEL`, one or more, with `grids` in each."""
     fields = {"^tokens_[a-z][a-z0-9_]{0,31}$": TypeAdapter(grids).json_schema()}
 
@@ -85,75 +46,7 @@ def _fields_of_levels(grids: Any) -> Callable[[dict[str, Any]], None]:
     return add
 
 
-class LevelGrids(_Claims):
-    """The same of a model with several levels: for each `tokens_LEVEL`, one grid [h][w] or many."""
-
-    model_config = ConfigDict(json_schema_extra=_fields_of_levels(_Grid | _Grids))
-
-
-class _WeighOptions(_Record):
-    level: str = _LEVEL
-    sigma: float = Field(default=1.0, gt=0, description="In steps of the map.")
-    radius: float | None = Field(default=None, ge=0, description="If sent, the weights are sparse.")
-    k: int | None = Field(default=None, ge=1, description="Instead of `radius`.")
-
-
-class SoftTargetsRequest(_WeighOptions, _Claims):
-    """Tokens to weigh codes for; a reply of /encode is one. A parameter may be in the URL instead."""
-
-    tokens: _Row | _Grid | _Grids = Field(description="[N], [h][w] or [B][h][w].")
-
-
-class LevelSoftTargetsRequest(_WeighOptions, LevelGrids):
-    """The same with the tokens of several levels, `tokens_LEVEL`, of which those of `level` count."""
-
-
-class _MoveOptions(_Record):
-    level: str = _LEVEL
-    offset: list[int] = Field(
-        default=[],
-        description="Here or in the URL: [dx, dy], or [dx] on a 1-D map.",
-        json_schema_extra=_drop_default,
-    )
-    edge: Literal["clamp", "reflect"] = Field(default="clamp", description="Here or in the URL.")
-
-
-class PerturbRequest(_MoveOptions, TokenGrids):
-    """Tokens to move; a reply of /encode is one, with `offset` in the URL."""
-
-
-class LevelPerturbRequest(_MoveOptions, LevelGrids):
-    """The same with the tokens of every level, `tokens_LEVEL`."""
-
-
-class _PathOptions(_Claims):
-    level: str = _LEVEL
-    steps: int = Field(
-        default=8, ge=2, description="Here or in the URL: grids on the way, the ends included."
-    )
-
-
-class InterpolateRequest(_PathOptions):
-    """The two ends of a path over the map."""
-
-    start: _Grid = Field(alias="from", description="A grid [h][w].")
-    end: _Grid = Field(alias="to", description="A grid [h][w].")
-
-
-class LevelGrid(_Record):
-    """For each level a grid `tokens_LEVEL` [h][w]."""
-
-    model_config = ConfigDict(json_schema_extra=_fields_of_levels(_Grid))
-
-
-class LevelInterpolateRequest(_PathOptions):
-    """The same of a model with several levels."""
-
-    start: LevelGrid = Field(alias="from", description="For each level `tokens_LEVEL`, a grid [h][w].")
-    end: LevelGrid = Field(alias="to", description="For each level `tokens_LEVEL`, a grid [h][w].")
-
-
-class _ModelReply(_Record):
+class _ModelReply(Record):
     model: str = Field(description="Name of the model that answered.")
     codebook_hash: str = Field(
         description="SHA-256 of its code vectors: equal hashes, equal tokens. Of several levels, SHA-256 of a "
@@ -165,7 +58,7 @@ class _LevelReply(_ModelReply):
     level: str = Field(
         default="",
         description="The level that this is about, where the model has several.",
-        json_schema_extra=_drop_default,
+        json_schema_extra=drop_default,
     )
 
 
@@ -178,7 +71,7 @@ class Encoded(_ModelReply):
 class EncodedLevels(_ModelReply):
     """Tokens of images on several levels: for each `tokens_LEVEL` [B][h][w]."""
 
-    model_config = ConfigDict(json_schema_extra=_fields_of_levels(list[list[list[int]]]))
+    model_config = ConfigDict(json_schema_extra=fields_of_levels(list[list[list[int]]]))
 
 
 class Decoded(_ModelReply):
@@ -187,7 +80,7 @@ class Decoded(_ModelReply):
     images: list[str] = Field(description="PNG files as base64, in the order of the token grids.")
 
 
-class Neighborhood(_Record):
+class Neighborhood(Record):
     """A token and what is near it."""
 
     token: int
@@ -272,7 +165,7 @@ class ModelCard(_Card):
     checkpoint: CheckpointRecord
 
 
-class Models(_Record):
+class Models(Record):
     """The models that this service runs, and those that it could load."""
 
     models: list[ModelCard]
@@ -285,7 +178,7 @@ class Models(_Record):
     )
 
 
-class Loaded(_Record):
+class Loaded(Record):
     """A version that is served from now on."""
 
     model: str
@@ -295,19 +188,19 @@ class Loaded(_Record):
     seconds: list[float] = Field(description="What loading and checking took, for each worker.")
 
 
-class Health(_Record):
+class Health(Record):
     """The process runs."""
 
     status: Literal["ok"] = "ok"
 
 
-class Readiness(_Record):
+class Readiness(Record):
     """The model answers."""
 
     status: Literal["ready"] = "ready"
 
 
-class ErrorDetail(_Record):
+class ErrorDetail(Record):
     """What went wrong."""
 
     code: str = Field(description="A stable name, to be compared by programs.")
@@ -316,11 +209,11 @@ class ErrorDetail(_Record):
     index: int = Field(
         default=0,
         description="If there, the image or grid of tokens that is at fault, of several: 0 is the first.",
-        json_schema_extra=_drop_default,
+        json_schema_extra=drop_default,
     )
 
 
-class Error(_Record):
+class Error(Record):
     """Every reply with a status of 400 or more."""
 
     error: ErrorDetail

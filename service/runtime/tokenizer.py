@@ -237,9 +237,7 @@ class Tokenizer:
         Both as in `perturb`; of every level, those but `level` stay as in `start`.
         """
         if isinstance(start, Mapping) or isinstance(end, Mapping):
-            return interpolate_levels(
-                start, end, levels=self.levels, num_steps=num_steps, level=level
-            )
+            return interpolate_levels(start, end, levels=self.levels, num_steps=num_steps, level=level)
         return self.levels.choose(level).topology.interpolate(start, end, num_steps=num_steps)
 
     def map_image(self, *, level: str | None = None, others: Mapping[str, int] | None = None) -> Pixels:

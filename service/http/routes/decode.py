@@ -16,7 +16,8 @@ from ..models import ServedModel
 from ..openapi import BODY_ERRORS, MODEL_ERRORS, NEGOTIATED, binary_body, json_body, reply_docs, request_docs
 from ..parameters import ModelParameters, parameter_docs, read_url
 from ..replies import images_response, negotiate_images
-from ..schemas import Decoded, LevelGrids, TokenGrids
+from ..request_schemas import LevelGrids, TokenGrids
+from ..schemas import Decoded
 from ..service import service_of
 
 router = APIRouter(tags=["tokens"])

@@ -35,7 +35,8 @@ from ..openapi import (
 )
 from ..parameters import ModelParameters, parameter_docs, read_url
 from ..replies import TokenType, negotiate_tokens, tokens_response
-from ..schemas import Encoded, EncodedLevels, ManyImages, OneImage
+from ..request_schemas import ManyImages, OneImage
+from ..schemas import Encoded, EncodedLevels
 from ..service import service_of
 
 router = APIRouter(tags=["tokens"])

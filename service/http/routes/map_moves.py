@@ -34,14 +34,8 @@ from ..openapi import (
 )
 from ..parameters import LevelParameters, parameter_docs
 from ..replies import tokens_response
-from ..schemas import (
-    Encoded,
-    EncodedLevels,
-    InterpolateRequest,
-    LevelInterpolateRequest,
-    LevelPerturbRequest,
-    PerturbRequest,
-)
+from ..request_schemas import InterpolateRequest, LevelInterpolateRequest, LevelPerturbRequest, PerturbRequest
+from ..schemas import Encoded, EncodedLevels
 from ..service import Service, ServiceDep
 from ..settings import Settings
 
@@ -192,9 +186,7 @@ def _perturb(call: MapCall[PerturbParameters], model: ServedModel, settings: Set
     sent = call.tokens[0].each(as_grids)
     check_count(max(map(len, sent.arrays)), what="token grids", max_images=settings.max_images)
     tokens = sent.grids(tokenizer, level=parameters.level)
-    return tokenizer.perturb(
-        tokens, offset=parameters.offset, edge=parameters.edge, level=parameters.level
-    )
+    return tokenizer.perturb(tokens, offset=parameters.offset, edge=parameters.edge, level=parameters.level)
 
 
 def _interpolate(call: MapCall[InterpolateParameters], model: ServedModel, settings: Settings) -> Moved:
@@ -202,9 +194,7 @@ def _interpolate(call: MapCall[InterpolateParameters], model: ServedModel, setti
     steps, level = call.parameters.steps, call.parameters.level
     if steps > settings.max_images:
         raise ParameterError(f"steps is {steps}, the limit is {settings.max_images}; ask for fewer")
-    start, end = (
-        _first(sent.each(one_grid).grids(model.tokenizer, level=level)) for sent in call.tokens
-    )
+    start, end = (_first(sent.each(one_grid).grids(model.tokenizer, level=level)) for sent in call.tokens)
     return model.tokenizer.interpolate(start, end, num_steps=steps, level=level)
 
 

@@ -15,7 +15,15 @@ from ...runtime.levels import TokenLevel
 from .. import media
 from ..bodies import BYTES_BESIDE_TOKENS, BYTES_PER_TOKEN, read_body
 from ..openapi import BODY_ERRORS, MODEL_ERRORS, Responses, json_body, reply_docs, request_docs
-from ..parameters import LevelParameters, ModelParameters, from_url, parameter_docs, together, url_values, validate
+from ..parameters import (
+    LevelParameters,
+    ModelParameters,
+    from_url,
+    parameter_docs,
+    together,
+    url_values,
+    validate,
+)
 from ..replies import json_response
 from ..schemas import NeighborsOfToken, NeighborsOfTokens
 from ..service import Admitted, Service, ServiceDep
@@ -116,9 +124,7 @@ async def _answer(parameters: NeighborsParameters, *, request: Request, service:
         return await service.run("neighbors", "encode", reply)
 
 
-def _find(
-    parameters: NeighborsParameters, *, level: TokenLevel, settings: Settings
-) -> list[dict[str, Any]]:
+def _find(parameters: NeighborsParameters, *, level: TokenLevel, settings: Settings) -> list[dict[str, Any]]:
     """What is near each token that is asked for, in their order, as the reply has it."""
     tokens = _tokens(parameters, max_tokens=settings.max_neighbor_tokens)
     neighborhoods: list[dict[str, Any]] = []

@@ -26,12 +26,8 @@ from ..openapi import (
     request_docs,
 )
 from ..parameters import LevelParameters, from_url, parameter_docs
-from ..schemas import (
-    DenseTargetsContent,
-    LevelSoftTargetsRequest,
-    SoftTargetsRequest,
-    SparseTargetsContent,
-)
+from ..request_schemas import LevelSoftTargetsRequest, SoftTargetsRequest
+from ..schemas import DenseTargetsContent, SparseTargetsContent
 from ..service import Admitted, Service, ServiceDep
 from ..settings import Settings
 from ..table_limits import check_values
