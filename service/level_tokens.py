@@ -120,8 +120,12 @@ def field_names(tokenizer: Tokenizer) -> dict[str, str]:
 
 
 def grids_by_field(rows: Tokens, *, tokenizer: Tokenizer) -> dict[str, Tokens]:
-    """What is in `rows`, as `Tokenizer.encode_rows` gives them, by what it is called: int32 [B, h, w] each."""
-    return dict(zip(field_names(tokenizer).values(), tokenizer.split_rows(rows).values(), strict=True))
+    """The grids int32 [B, h, w] in `rows`, as `Tokenizer.encode_rows` gives them, by what they are called.
+
+    In C order, as what writes JSON wants them: parts of rows are not.
+    """
+    names = field_names(tokenizer)
+    return {names[level]: np.ascontiguousarray(grids) for level, grids in tokenizer.split_rows(rows).items()}
 
 
 def by_field(tokens: Tokens | Mapping[str, Tokens]) -> dict[str, Tokens]:

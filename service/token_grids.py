@@ -27,8 +27,8 @@ def read_token_grids(content: bytes, *, kind: TokenFormat) -> LevelTokens:
     """The token grids in `content`, one or many, each array [B, h, w], B of 0 or more.
 
     Args:
-        content: a .npy of integers [h, w] or [B, h, w]; safetensors of such `tokens`, or of `tokens_LEVEL` for
-            each of several levels; or JSON as /encode and the command encode give it.
+        content: a .npy of integers [h, w] or [B, h, w]; safetensors of such `tokens`, or of `tokens_LEVEL`
+            for each of several levels; or JSON as /encode and the command encode give it.
         kind: which of these.
 
     Raises:

@@ -101,10 +101,9 @@ class ServedModel:
         return self._batcher.num_running
 
     def identity_with(self, level: TokenLevel) -> dict[str, str]:
-        """The identity for a reply about one `level`, which it names where the model has several."""
-        return (
-            self.identity if len(self.tokenizer.levels) == 1 else {**self.identity, "level": level.level.name}
-        )
+        """The identity in a reply about one `level`, which it names where there are several."""
+        named = {"level": level.level.name} if len(self.tokenizer.levels) > 1 else {}
+        return self.identity | named
 
     async def encode(
         self,
@@ -114,9 +113,7 @@ class ServedModel:
         receive: Receive | None = None,
         is_small: bool = False,
     ) -> Tokens:
-        """Tokens of the images uint8 [B, H, W, 3] that `prepare` makes in a thread.
-
-        They are int32 [B, h, w], or [B, T] of several levels, as `Tokenizer.encode_rows` gives them.
+        """Tokens, as `Tokenizer.encode_rows` gives them, of the images that `prepare` makes in a thread.
 
         `is_small` tells that B is 1, and that `prepare` makes it in no more time than the model takes.
 
@@ -129,9 +126,7 @@ class ServedModel:
     async def decode(
         self, prepare: Callable[[], Tokens], *, deadline: float, receive: Receive | None = None
     ) -> Pixels:
-        """Images uint8 [B, H, W, 3] of the tokens that `prepare` makes in a thread.
-
-        They are int32 [B, h, w], or [B, T] of several levels, as `Tokenizer.check_tokens` gives them.
+        """Images of the tokens, as `Tokenizer.check_tokens` gives them, that `prepare` makes in a thread.
 
         Raises:
             TokenizerError: as `Inference.run` has it, and what `prepare` raises.
@@ -188,11 +183,9 @@ class ServedModel:
 
     def show(self) -> None:
         """Be the version that the metrics show."""
+        codebook_hash = self.identity["codebook_hash"]
         self._metrics.watch_model(
-            self.name,
-            version=self.version,
-            codebook_hash=self.identity["codebook_hash"],
-            batcher=self._batcher,
+            self.name, version=self.version, codebook_hash=codebook_hash, batcher=self._batcher
         )
 
     def close(self, *, timeout_s: float | None = None) -> None:
@@ -283,7 +276,7 @@ class Models:
         return self._models[name]
 
     def max_tokens_per_image(self, name: str | None) -> int:
-        """Tokens that an image has, on all levels, in the model `name`, or without a name in the one with most.
+        """Tokens of an image, on all levels, in the model `name`, or without a name in the one with most.
 
         Raises:
             ModelNotFoundError: no such model.

@@ -60,8 +60,8 @@ class LevelParameters(ModelParameters):
 
     level: str | None = Field(
         default=None,
-        description="The level of tokens that is meant, by its name in /models. Where the model has one, it is "
-        "that.",
+        description="The level of tokens that is meant, by its name in /models. Where the model has one, it "
+        "is that.",
     )
 
 

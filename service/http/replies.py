@@ -76,9 +76,8 @@ def images_response(images: Pixels, *, media_type: str, model: ServedModel) -> R
     if media_type == media.NPY:
         return negotiated(npy_response(images), model=model)
     if media_type == media.SAFETENSORS:
-        return negotiated(
-            safetensors_response({"images": images}, identity=model.identity, model=model), model=model
-        )
+        tensors = {"images": images}
+        return negotiated(safetensors_response(tensors, identity=model.identity, model=model), model=model)
     files = [encode_png(image) for image in images]
     if media_type == media.PNG:
         return negotiated(Response(files[0], media_type=media.PNG), model=model)

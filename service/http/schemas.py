@@ -49,8 +49,8 @@ def fields_of_levels(grids: Any) -> Callable[[dict[str, Any]], None]:
 class _ModelReply(Record):
     model: str = Field(description="Name of the model that answered.")
     codebook_hash: str = Field(
-        description="SHA-256 of its code vectors: equal hashes, equal tokens. Of several levels, SHA-256 of a "
-        "line for each with its name, a space and its hash."
+        description="SHA-256 of its code vectors: equal hashes, equal tokens. Of several levels, SHA-256 of "
+        "a line for each with its name, a space and its hash."
     )
 
 

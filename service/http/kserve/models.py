@@ -270,7 +270,7 @@ def outputs_of(results: Mapping[str, Rows], *, requested: Sequence[tuple[TensorS
     return [
         Output(
             spec=spec,
-            array=results[spec.name].astype(DTYPES[spec.datatype], order="C", copy=False),
+            array=results[spec.name].astype(DTYPES[spec.datatype], copy=False),
             is_binary=is_binary,
         )
         for spec, is_binary in requested

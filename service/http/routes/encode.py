@@ -80,8 +80,8 @@ _REPLIES = reply_docs(
     Encoded | EncodedLevels,
     binary={
         media.NPY: "int32 or uint16 [B, h, w], of a model with one level",
-        media.SAFETENSORS: "`tokens`, or `tokens_LEVEL` for each of several levels, int32 or uint16 [B, h, w]; "
-        "the model's identity in the metadata",
+        media.SAFETENSORS: "`tokens`, or `tokens_LEVEL` for each of several levels, int32 or uint16 "
+        "[B, h, w]; the model's identity in the metadata",
     },
     headers=NEGOTIATED,
     errors=(

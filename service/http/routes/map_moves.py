@@ -47,8 +47,8 @@ Moved = Tokens | dict[str, Tokens]
 
 _LEVEL = Field(
     default=None,
-    description="The level that moves, by its name in /models; the others stay. Without it each level moves on "
-    "its own map. Tokens that name no level are of this one.",
+    description="The level that moves, by its name in /models; the others stay. Without it each level moves "
+    "on its own map. Tokens that name no level are of this one.",
 )
 
 
@@ -101,8 +101,8 @@ def _replies(description: str, *, shape: str) -> Responses:
         Encoded | EncodedLevels,
         binary={
             media.NPY: f"int32 {shape}, of one level",
-            media.SAFETENSORS: f"`tokens`, or `tokens_LEVEL` of each level, int32 {shape}; the model's identity "
-            "in the metadata",
+            media.SAFETENSORS: f"`tokens`, or `tokens_LEVEL` of each level, int32 {shape}; the model's "
+            "identity in the metadata",
             media.PNG: "the images of the tokens, side by side in one picture",
         },
         headers=NEGOTIATED,
