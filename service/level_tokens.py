@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from .errors import MalformedBodyError, TokensError
+from .errors import TokensError
 from .runtime.array_checks import check_grids
 from .runtime.backend import Tokens
 from .runtime.levels import TokenLevel
@@ -79,13 +79,13 @@ class LevelTokens(Claims):
         """As the decoder of `tokenizer` takes them: int32 [B, h, w], or [B, T] of several levels.
 
         Raises:
-            MalformedBodyError: not one array for each of its levels.
-            TokensError, TokenRangeError: as `Tokenizer.check_tokens` has it.
+            TokensError: not one array for each of its levels, or as `Tokenizer.check_tokens` has it.
+            TokenRangeError: as `Tokenizer.check_tokens` has it.
         """
         expected = field_names(tokenizer)
         given = map(tensor_name, self.tokens) if isinstance(self.tokens, Mapping) else ["tokens"]
         if set(given) != set(expected.values()):
-            raise MalformedBodyError(f"{self.told}; give {_example(expected.values())}, nothing else")
+            raise TokensError(f"{self.told}; give {_example(expected.values())}, nothing else")
         return tokenizer.check_tokens(self.tokens)
 
     def grids(self, tokenizer: Tokenizer, *, level: str | None) -> Tokens | dict[str, Tokens]:
@@ -93,7 +93,7 @@ class LevelTokens(Claims):
 
         Raises:
             ParameterError: they name no level, and neither does `level` where there are several.
-            MalformedBodyError, TokensError, TokenRangeError: as `rows` has it.
+            TokensError, TokenRangeError: as `rows` has it.
         """
         if not isinstance(self.tokens, Mapping):
             return check_grids(self.tokens, level=tokenizer.levels.choose(level).level)
@@ -103,13 +103,13 @@ class LevelTokens(Claims):
         """Those of one `level` of `tokenizer`: an array that names no level, or the one of its name.
 
         Raises:
-            MalformedBodyError: there are none of this level.
+            TokensError: there are none of this level.
         """
         if not isinstance(self.tokens, Mapping):
             return self.tokens
         name, names = level.level.name, field_names(tokenizer)
         if name not in self.tokens or not self.tokens.keys() <= names.keys():
-            raise MalformedBodyError(f"{self.told}; give {_example([names[name]])}")
+            raise TokensError(f"{self.told}; give {_example([names[name]])}")
         return self.tokens[name]
 
 

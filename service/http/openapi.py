@@ -58,7 +58,6 @@ _HEADERS = {
     "Vary": "Which header of the request chose this form: a cache must keep one reply for each.",
     "WWW-Authenticate": "How to send a key.",
     "X-Codebook-Hash": "SHA-256 of the code vectors: equal hashes, equal tokens.",
-    "X-Held-Tokens": "Where the model has several levels, the token of each other level: `bottom=6`.",
     "X-Error-Code": "The stable name of the error, to be compared by programs.",
     "X-Model": "Name of the model that answered.",
     "X-Model-Version": "Which version of it: another may have another codebook.",

@@ -31,7 +31,7 @@ CODEBOOK_REPLIES = (media.JSON, media.NPY)
 ONE_IMAGE_REPLIES = (media.PNG, media.JSON, media.NPY, media.SAFETENSORS)
 MANY_IMAGES_REPLIES = (media.JSON, media.NPY, media.SAFETENSORS)
 
-HELD_HEADER = "X-Held-Tokens"
+_HELD_HEADER = "X-Held-Tokens"
 
 
 def json_response(content: Mapping[str, Any]) -> Response:
@@ -136,7 +136,7 @@ def map_response(model: ServedModel, *, level: TokenLevel, if_none_match: str | 
         response = Response(model.map_pngs[name], media_type=media.PNG)
         response.raw_headers += model.identity_headers
         if held := [f"{other}={one.middle}" for other, one in levels.items() if other != name]:
-            response.headers[HELD_HEADER] = ", ".join(held)
+            response.headers[_HELD_HEADER] = ", ".join(held)
     response.headers.update({"ETag": etag, "Cache-Control": "no-cache"})
     return response
 

@@ -36,12 +36,18 @@ def drop_default(schema: dict[str, Any]) -> None:
     del schema["default"]
 
 
+_FIELD_OF_LEVEL = "^tokens_[a-z][a-z0-9_]{0,31}$"
+
+
 def fields_of_levels(grids: Any) -> Callable[[dict[str, Any]], None]:
     """Gives a JSON schema the keys `tokens_LEVEL`, one or more, with `grids` in each."""
-    fields = {"^tokens_[a-z][a-z0-9_]{0,31}$": TypeAdapter(grids).json_schema()}
+    fields = {_FIELD_OF_LEVEL: TypeAdapter(grids).json_schema()}
 
     def add(schema: dict[str, Any]) -> None:
-        schema |= {"patternProperties": fields, "minProperties": 1}
+        schema |= {
+            "patternProperties": fields,
+            "not": {"propertyNames": {"not": {"pattern": _FIELD_OF_LEVEL}}},
+        }
 
     return add
 

@@ -225,9 +225,8 @@ class Decoder(ProtocolModel):
         names = field_names(self.served.tokenizer)
         if len(given) < len(request.inputs) or given.keys() != set(names.values()):
             shown = ", ".join(tensor.name[:50] for tensor in request.inputs)
-            raise ParameterError(
-                f"the inputs are {shown}; give each of {_names(self.inputs, joined_by=' and ')} once"
-            )
+            wanted = _names(self.inputs, joined_by=" and ")
+            raise ParameterError(f"the inputs are {shown}; give each of {wanted} once")
         return {level: given[name].integers(error=TokensError) for level, name in names.items()}
 
 

@@ -11,7 +11,7 @@ from ...errors import ModelNotFoundError, NotAcceptableError, NotReadyError, Sto
 from .. import media
 from ..openapi import IDENTITY, MODEL_ERRORS, NEGOTIATED, header_docs, reply_docs
 from ..parameters import LevelParameters, NoParameters, from_url, parameter_docs
-from ..replies import CODEBOOK_REPLIES, HELD_HEADER, codebook_response, map_response
+from ..replies import CODEBOOK_REPLIES, codebook_response, map_response
 from ..schemas import CodebookContent, ModelCard, Models
 from ..service import Admitted, ServiceDep
 
@@ -69,10 +69,10 @@ async def get_codebook(request: Request, service: ServiceDep, parameters: LevelD
     response_class=Response,
     responses=reply_docs(
         "Every code decoded as a constant grid, each at its place on the map. Other levels have the token in "
-        "the middle of their map in every place, which `X-Held-Tokens` names.",
+        "the middle of their map in every place, which the header `X-Held-Tokens` names, as in `bottom=6`.",
         None,
         binary={media.PNG: "rows * H pixels high, columns * W wide"},
-        headers=("ETag", "Cache-Control", HELD_HEADER, *IDENTITY),
+        headers=("ETag", "Cache-Control", *IDENTITY),
         errors=(NotReadyError, StoppingError, ModelNotFoundError),
     )
     | {

@@ -105,9 +105,9 @@ EXAMPLE = 'give {"tokens_top": [B][h][w], "tokens_bottom": [B][h][w]}, nothing e
 @pytest.mark.parametrize(
     ("body", "status", "code", "says"),
     [
-        ({"tokens": BOTTOM}, 400, "malformed_body", f"has the keys 'tokens'; {EXAMPLE}"),
-        ({"tokens_bottom": BOTTOM}, 400, "malformed_body", EXAMPLE),
-        ({"tokens_top": TOP, "tokens_low": BOTTOM}, 400, "malformed_body", EXAMPLE),
+        ({"tokens": BOTTOM}, 422, "invalid_tokens", f"has the keys 'tokens'; {EXAMPLE}"),
+        ({"tokens_bottom": BOTTOM}, 422, "invalid_tokens", EXAMPLE),
+        ({"tokens_top": TOP, "tokens_low": BOTTOM}, 422, "invalid_tokens", EXAMPLE),
         ({"tokens_top": TOP, "tokens_bottom": TOP}, 422, "invalid_tokens", "takes integers [B, 2, 2]"),
         ({"tokens_top": [TOP] * 2, "tokens_bottom": BOTTOM}, 422, "invalid_tokens", "(top 2, bottom 1)"),
         ({"tokens_top": [[12]], "tokens_bottom": BOTTOM}, 422, "token_out_of_range", "token 12"),
@@ -124,8 +124,8 @@ def test_a_npy_is_no_body_of_decode(client, npy_file):
     reply = client.post("/decode", content=npy_file(np.array(BOTTOM)), headers={"Content-Type": NPY})
     refused(
         reply,
-        status=400,
-        code="malformed_body",
+        status=422,
+        code="invalid_tokens",
         says=f"a .npy holds one array, JSON and safetensors several; {EXAMPLE}",
     )
 
@@ -134,10 +134,10 @@ def test_a_model_of_one_level_takes_no_levels(start_server, tiny_bundle):
     server = start_server(tiny_bundle)
     with httpx.Client(base_url=server.url) as client:
         reply = client.post("/decode", json={"tokens_top": TOP, "tokens_bottom": BOTTOM})
-        refused(reply, status=400, code="malformed_body", says='give {"tokens": [h][w] or [B][h][w]}')
+        refused(reply, status=422, code="invalid_tokens", says='give {"tokens": [h][w] or [B][h][w]}')
         body = {"tokens": [0], "tokens_top": TOP}
         refused(
-            client.post("/soft-targets", json=body), status=400, code="malformed_body", says='give {"tokens"'
+            client.post("/soft-targets", json=body), status=422, code="invalid_tokens", says='give {"tokens"'
         )
         assert client.get("/neighbors?token=5&level=tokens").json() == client.get("/neighbors?token=5").json()
         says = "level 'top' is unknown; this model has tokens"
