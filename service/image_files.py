@@ -12,12 +12,12 @@ import typer
 from kohonen_tokenizer.atomic_file import write_atomically
 
 from .errors import InputError, ParameterError, TokensError
+from .level_tokens import grids_by_field
 from .npy import write_npy
 from .runtime.backend import Tokens
 from .runtime.images import Resize, decode_image, encode_png, fit
-from .runtime.manifest import tensor_name
 from .runtime.tokenizer import Tokenizer
-from .token_grids import LevelGrids, TokenGrids, read_level_grids, read_token_grids
+from .token_grids import read_token_grids
 
 # Wide, because these are files of the user's own and not what strangers send to a service.
 MAX_IMAGE_PIXELS = 2**28
@@ -45,9 +45,9 @@ def encode_files(
             content = sys.stdin.buffer.read() if path == Path("-") else path.read_bytes()
             image = decode_image(content, max_pixels=MAX_IMAGE_PIXELS)
             pixels[index] = fit(image, height=size.height, width=size.width, resize=resize)
-    tokens = tokenizer.split_rows(tokenizer.encode_rows(pixels))
+    tokens = grids_by_field(tokenizer.encode_rows(pixels), tokenizer=tokenizer)
     if output is None:
-        fields = {tensor_name(level): grids.tolist() for level, grids in tokens.items()}
+        fields = {name: grids.tolist() for name, grids in tokens.items()}
         typer.echo(json.dumps(fields | tokenizer.identity))
     else:
         write_atomically(output, write_npy(next(iter(tokens.values()))))
@@ -79,18 +79,13 @@ def _read_tokens(path: Path, *, tokenizer: Tokenizer) -> Tokens:
     kind = path.suffix.lower()
     if kind not in (".npy", ".json"):
         raise TokensError(f"the file ends in {path.suffix!r}; give a .npy or .json file")
-    content = path.read_bytes()
-    grids: TokenGrids | LevelGrids
-    if len(tokenizer.levels) == 1:
-        grids = read_token_grids(content, kind="npy" if kind == ".npy" else "json")
-    elif kind == ".json":
-        grids = read_level_grids(content, levels=list(tokenizer.levels))
-    else:
+    if kind == ".npy" and len(tokenizer.levels) > 1:
         raise TokensError(
             f"a .npy holds one array, and this model has {', '.join(tokenizer.levels)}; give a .json file"
         )
+    grids = read_token_grids(path.read_bytes(), kind="npy" if kind == ".npy" else "json")
     grids.check_claims(tokenizer.identity)
-    tokens = tokenizer.check_tokens(grids.tokens)
+    tokens = grids.rows(tokenizer)
     if not len(tokens):
         raise TokensError("the file holds no token grids; give at least one")
     return tokens

@@ -42,17 +42,42 @@ class NamedTensor:
     metadata: Mapping[str, str]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NamedTensors:
+    """What is in a safetensors file."""
+
+    tensors: Mapping[str, npt.NDArray[np.integer]]
+    metadata: Mapping[str, str]
+
+    @property
+    def shown(self) -> str:
+        """The first names of the tensors, for a message."""
+        return ", ".join(repr(name[:30]) for name in list(self.tensors)[:5]) or "none"
+
+
 def read_safetensors(content: bytes, *, name: str) -> NamedTensor:
     """The tensor `name` in `content`, which holds no other, of integers of any type and shape.
 
     Raises:
         MalformedBodyError: no safetensors, or of other tensors, or shorter or longer than its header says.
     """
+    named = read_tensors(content)
+    if named.tensors.keys() != {name}:
+        raise MalformedBodyError(f"the safetensors hold the tensors {named.shown}; give one, {name!r}")
+    return NamedTensor(tensor=named.tensors[name], metadata=named.metadata)
+
+
+def read_tensors(content: bytes) -> NamedTensors:
+    """The tensors in `content`, of integers of any types and shapes.
+
+    Raises:
+        MalformedBodyError: no safetensors, or of other types, or shorter or longer than its header says.
+    """
     header_bytes = int.from_bytes(content[:_SIZE_BYTES], "little")
     if header_bytes > min(MAX_HEADER_BYTES, len(content) - _SIZE_BYTES):
         raise MalformedBodyError(
             f"the safetensors say their header has {header_bytes} bytes, and have {len(content)} themselves; "
-            f"the limit is {MAX_HEADER_BYTES}; give the whole file, with one tensor"
+            f"the limit is {MAX_HEADER_BYTES}; give the whole file, with the tensors that belong in it alone"
         )
     header = read_json_object(
         content[_SIZE_BYTES : _SIZE_BYTES + header_bytes], example="what safetensors' save writes"
@@ -63,17 +88,18 @@ def read_safetensors(content: bytes, *, name: str) -> NamedTensor:
         raise MalformedBodyError(
             f"these are no safetensors ({str(error)[:150]}); give what safetensors' save writes"
         ) from None
-    if tensors.keys() != {name}:
-        shown = ", ".join(repr(key[:30]) for key in list(tensors)[:5]) or "none"
-        raise MalformedBodyError(f"the safetensors hold the tensors {shown}; give one, {name!r}")
-    shape, dtype = tensors[name]["shape"], tensors[name]["dtype"]
-    if dtype not in _DTYPES:
-        raise MalformedBodyError(f"the tensor {name!r} is of {dtype}; give one of {', '.join(_DTYPES)}")
-    elements = np.frombuffer(tensors[name]["data"], dtype=_DTYPES[dtype])
-    return NamedTensor(tensor=shaped(elements, shape), metadata=header.get("__metadata__") or {})
+    arrays = {name: _array(tensor, name=name) for name, tensor in tensors.items()}
+    return NamedTensors(tensors=arrays, metadata=header.get("__metadata__") or {})
 
 
 def write_safetensors(tensors: Mapping[str, npt.NDArray[Any]], *, metadata: Mapping[str, str]) -> bytes:
     """`tensors` and `metadata` as a safetensors file."""
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     return save(contiguous, metadata=dict(metadata))
+
+
+def _array(tensor: Mapping[str, Any], *, name: str) -> npt.NDArray[np.integer]:
+    dtype = tensor["dtype"]
+    if dtype not in _DTYPES:
+        raise MalformedBodyError(f"the tensor {name[:30]!r} is of {dtype}; give one of {', '.join(_DTYPES)}")
+    return shaped(np.frombuffer(tensor["data"], dtype=_DTYPES[dtype]), tensor["shape"])

@@ -1,23 +1,21 @@
-"""Token grids as strangers and files hold them, JSON, .npy or safetensors, for the decoder.
+"""Tokens as strangers and files hold them: JSON, .npy or safetensors.
 
 B images, h w latent grid.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
 
 from .errors import MalformedBodyError, TokenRangeError, TokensError
 from .json_integers import integers_from_json
 from .json_object import keys_of, read_json_object
+from .level_tokens import LevelTokens, TokenArray, as_grids
 from .npy import read_npy
-from .runtime.manifest import tensor_name
-from .safetensors_bytes import read_safetensors
+from .runtime.manifest import level_name
+from .safetensors_bytes import read_tensors
 
-TokenArray = npt.NDArray[np.integer]
+TokenFormat = Literal["json", "npy", "safetensors"]
 
 # What a model adds to its tokens in JSON.
 IDENTITY_KEYS = ("model", "codebook_hash")
@@ -25,135 +23,85 @@ IDENTITY_KEYS = ("model", "codebook_hash")
 _JSON_EXAMPLE = '{"tokens": [h][w] or [B][h][w]}'
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Claims:
-    """What tokens say of the model that made them."""
-
-    claims: Mapping[str, object]
-    """Of IDENTITY_KEYS those that were given."""
-
-    @property
-    def model(self) -> str | None:
-        """The name of the model that made them, if they say so."""
-        name = self.claims.get("model")
-        return name if isinstance(name, str) else None
-
-    def check_claims(self, identity: Mapping[str, str]) -> None:
-        """Return if nothing in the claims contradicts the `identity` of a model.
-
-        Raises:
-            TokensError: they are of another model.
-        """
-        for key, value in self.claims.items():
-            if value != identity[key]:
-                raise TokensError(
-                    f"the tokens are of {key} {str(value)[:70]!r}, and this model's is {identity[key]!r}; "
-                    "decode them with their own model"
-                )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TokenGrids(Claims):
-    """Token grids, and what they say of the model that made them."""
-
-    tokens: TokenArray
-    """Integers [B, h, w], B of 0 or more. The size of a grid and the range are the model's to check."""
-
-
-def read_token_grids(content: bytes, *, kind: Literal["json", "npy", "safetensors"]) -> TokenGrids:
-    """The token grids in `content`, one or many.
+def read_token_grids(content: bytes, *, kind: TokenFormat) -> LevelTokens:
+    """The token grids in `content`, one or many, each array [B, h, w], B of 0 or more.
 
     Args:
-        content: a .npy of integers [h, w] or [B, h, w], safetensors of such `tokens`, or JSON as /encode and
-            the command encode give it.
+        content: a .npy of integers [h, w] or [B, h, w]; safetensors of such `tokens`, or of `tokens_LEVEL`
+            for each of several levels; or JSON as /encode and the command encode give it.
         kind: which of these.
 
     Raises:
         InputError: the subclass that says what is wrong.
     """
-    if kind == "npy":
-        return TokenGrids(tokens=as_grids(tokens_from_npy(content)), claims={})
-    if kind == "safetensors":
-        tokens, claims = tokens_from_safetensors(content)
-        return TokenGrids(tokens=as_grids(tokens), claims=claims)
+    if kind != "json":
+        return read_tokens(content, kind=kind).each(as_grids)
     fields = read_json_object(content, example=_JSON_EXAMPLE)
-    if "tokens" not in fields or not fields.keys() <= {"tokens", *IDENTITY_KEYS}:
-        raise MalformedBodyError(f"the JSON object has {keys_of(fields)}; give {_JSON_EXAMPLE}, nothing else")
-    tokens = tokens_from_json(fields.pop("tokens"), text=content)
-    return TokenGrids(tokens=as_grids(tokens), claims=fields)
+    tokens = pop_tokens(fields, text=content, example=_JSON_EXAMPLE)
+    claims = pop_claims(fields)
+    if fields:
+        raise MalformedBodyError(f"{tokens.told}; give {_JSON_EXAMPLE}, nothing else")
+    return replace(tokens.each(as_grids), claims=claims)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LevelGrids(Claims):
-    """Token grids of several levels, and what they say of the model that made them."""
-
-    tokens: Mapping[str, TokenArray]
-    """By level, integers [B, h, w]. Their numbers, sizes and range are the model's to check."""
-
-
-def read_level_grids(content: bytes, *, levels: Sequence[str]) -> LevelGrids:
-    """The token grids of `levels` in JSON as the command encode gives it for a model that has these.
+def read_tokens(content: bytes, *, kind: Literal["npy", "safetensors"]) -> LevelTokens:
+    """The integers in a .npy or safetensors, of any shapes, and what the metadata claim of their model.
 
     Raises:
         InputError: the subclass that says what is wrong.
     """
-    names = {tensor_name(level): level for level in levels}
-    example = "{" + ", ".join(f'"{name}": [B][h][w]' for name in names) + "}"
-    fields = read_json_object(content, example=example)
-    if not names.keys() <= fields.keys() <= {*names, *IDENTITY_KEYS}:
-        raise MalformedBodyError(f"the JSON object has {keys_of(fields)}; give {example}, nothing else")
-    tokens = {
-        level: as_grids(tokens_from_json(fields.pop(name), text=content, name=name))
-        for name, level in names.items()
-    }
-    return LevelGrids(tokens=tokens, claims=fields)
+    if kind == "npy":
+        array = read_npy(content)
+        if array.dtype.kind not in "iu":
+            raise TokensError(f"the .npy holds {array.dtype}; give integers")
+        return LevelTokens(tokens=array, told="a .npy holds one array, JSON and safetensors several")
+    named = read_tensors(content)
+    told = f"the safetensors hold the tensors {named.shown}"
+    if not named.tensors or None in map(level_name, named.tensors):
+        raise MalformedBodyError(f"{told}; give one, 'tokens', or one for each level, 'tokens_LEVEL'")
+    claims = {key: named.metadata[key] for key in IDENTITY_KEYS if key in named.metadata}
+    return LevelTokens(tokens=_by_level(named.tensors), told=told, claims=claims)
 
 
-def as_grids(tokens: TokenArray) -> TokenArray:
-    """`tokens`, one grid [h, w] or many [B, h, w], as many.
+def pop_tokens(fields: dict[str, Any], *, text: bytes, example: str) -> LevelTokens:
+    """Take the tokens out of the JSON object `fields`, of which `text` is the JSON.
 
-    Raises:
-        TokensError: of another number of dimensions.
-    """
-    if tokens.ndim == 2:
-        tokens = tokens[np.newaxis]
-    if tokens.ndim != 3:
-        raise TokensError(f"tokens have {tokens.ndim} dimensions; give one grid [h][w] or many [B][h][w]")
-    return tokens
-
-
-def one_grid(tokens: TokenArray) -> TokenArray:
-    """`tokens`, one grid [h, w] or [1, h, w], as [1, h, w].
+    The tokens are lists of at most 3 dimensions: the key `tokens`, or `tokens_LEVEL` for each of several
+    levels. `example` tells whoever gave none what belongs there.
 
     Raises:
-        TokensError: of another number of dimensions, or not one grid.
+        InputError: the subclass that says what is wrong.
     """
-    grids = as_grids(tokens)
-    if len(grids) != 1:
-        raise TokensError(f"{len(grids)} grids are where one belongs; give [h][w]")
-    return grids
+    told = f"the JSON object has {keys_of(fields)}"
+    names = [name for name in fields if level_name(name) is not None]
+    if not names:
+        raise MalformedBodyError(f"{told} and no 'tokens'; give {example}, nothing else")
+    arrays = {name: tokens_from_json(fields.pop(name), text=text, name=name) for name in names}
+    return LevelTokens(tokens=_by_level(arrays), told=told)
 
 
-def tokens_from_npy(content: bytes) -> TokenArray:
-    """The integers in a .npy, of any shape.
+def pop_grid(fields: dict[str, Any], *, name: str, text: bytes, example: str) -> LevelTokens:
+    """Take the key `name` out of `fields`: lists of at most 3 dimensions, or an object as in `pop_tokens`.
 
     Raises:
-        InputError: no .npy, or not of integers.
+        InputError: the subclass that says what is wrong.
     """
-    tokens = read_npy(content)
-    if tokens.dtype.kind not in "iu":
-        raise TokensError(f"the .npy holds {tokens.dtype}; give integers")
-    return tokens
+    if name not in fields:
+        raise MalformedBodyError(f"the JSON object has {keys_of(fields)} and no {name!r}; give {example}")
+    value = fields.pop(name)
+    if not isinstance(value, dict):
+        tokens = tokens_from_json(value, text=text, name=name)
+        return LevelTokens(tokens=tokens, told=f"{name} is one grid")
+    told = f"{name} has {keys_of(value)}"
+    if not value or None in map(level_name, value):
+        raise MalformedBodyError(f"{told}; give {example}")
+    arrays = {key: tokens_from_json(one, text=text, name=f"{name}.{key}") for key, one in value.items()}
+    return LevelTokens(tokens=_by_level(arrays), told=told)
 
 
-def tokens_from_safetensors(content: bytes) -> tuple[TokenArray, Mapping[str, object]]:
-    """The integers of the one tensor `tokens` in safetensors, of any shape, and the claims in the metadata.
-
-    Raises:
-        InputError: no safetensors, or of other tensors.
-    """
-    named = read_safetensors(content, name="tokens")
-    return named.tensor, {key: named.metadata[key] for key in IDENTITY_KEYS if key in named.metadata}
+def pop_claims(fields: dict[str, Any]) -> dict[str, object]:
+    """Take what tokens claim of their model out of the JSON object beside them."""
+    return {key: fields.pop(key) for key in IDENTITY_KEYS if key in fields}
 
 
 def tokens_from_json(tokens: object, *, text: bytes, name: str = "tokens") -> TokenArray:
@@ -166,3 +114,10 @@ def tokens_from_json(tokens: object, *, text: bytes, name: str = "tokens") -> To
         return integers_from_json(tokens, text=text, name=name, max_dimensions=3, error=TokensError)
     except OverflowError:
         raise TokenRangeError(f"{name} hold an integer beyond 63 bits; give tokens of this model") from None
+
+
+def _by_level(arrays: Mapping[str, TokenArray]) -> TokenArray | dict[str, TokenArray]:
+    """`arrays`, of names that `level_name` knows: the only one, `tokens`, or by level."""
+    if arrays.keys() == {"tokens"}:
+        return arrays["tokens"]
+    return {level: array for name, array in arrays.items() if (level := level_name(name)) is not None}

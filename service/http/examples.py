@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
+from ..level_tokens import grids_by_field
+from ..runtime.levels import TokenLevel
 from ..runtime.tokenizer import Tokenizer
 
 
@@ -42,17 +45,20 @@ class Example:
 
 def make_examples(tokenizer: Tokenizer, *, name: str) -> list[Example]:
     """An example of each documented call of a service where `tokenizer` is the model `name`."""
-    latent_height, latent_width = tokenizer.level.latent_grid
-    codebook_size = tokenizer.level.codebook_size
-    grid = np.arange(latent_height * latent_width) % codebook_size
-    tokens = grid.reshape(1, latent_height, latent_width)
-    image = _jpeg_base64(tokenizer.decode(tokens)[0])
-    token = codebook_size // 2
+    rows = tokenizer.check_tokens({name: _grid(one) for name, one in tokenizer.levels.items()})
+    grids = {name: tokens[0].tolist() for name, tokens in grids_by_field(rows, tokenizer=tokenizer).items()}
+    image = _jpeg_base64(tokenizer.decode_rows(rows)[0])
+    first = next(iter(tokenizer.levels.values())).level
+    token = first.codebook_size // 2
+    # Where there are several levels, the calls about one map are about the first.
+    level = {} if len(tokenizer.levels) == 1 else {"level": first.name}
+    and_level = "".join(f"&level={name}" for name in level.values())
+    only_level = "?" + and_level[1:] + "{&model}" if level else "{?model}"
 
     post_json = "curl -s -H 'Content-Type: application/json'"
     post_png = "curl -s -H 'Content-Type: image/png'"
     encode_map = (
-        f"curl -s '{{url}}/map.png{{?model}}' | {post_png} --data-binary @- '{{url}}/encode{{?model}}'"
+        f"curl -s '{{url}}/map.png{only_level}' | {post_png} --data-binary @- '{{url}}/encode{{?model}}'"
     )
     return [
         Example(
@@ -71,28 +77,29 @@ def make_examples(tokenizer: Tokenizer, *, name: str) -> list[Example]:
             path="/decode",
             shell=f"{encode_map} | {post_json} --data-binary @- -o decoded.png '{{url}}/decode{{?model}}'",
             bodies={
-                "one grid": {"tokens": tokens[0].tolist()},
-                "several grids": {"tokens": [tokens[0].tolist(), tokens[0, ::-1].tolist()]},
+                "one grid": grids,
+                "several grids": {name: [grid, grid[::-1]] for name, grid in grids.items()},
             },
         ),
         Example(
             method="get",
             path="/neighbors",
-            shell=f"curl -s '{{url}}/neighbors?token={token}&radius=1.5{{&model}}'",
-            parameters={"token": token, "radius": 1.5},
+            shell=f"curl -s '{{url}}/neighbors?token={token}&radius=1.5{and_level}{{&model}}'",
+            parameters={"token": token, "radius": 1.5, **level},
         ),
         Example(
             method="post",
             path="/neighbors",
-            shell=f'{post_json} -d \'{{"token": {token}, "k": 1}}\' "{{url}}/neighbors{{?model}}"',
+            shell=f"{post_json} -d '{json.dumps({'token': token, 'k': 1, **level})}' "
+            '"{url}/neighbors{?model}"',
             bodies={
-                "the eight around": {"token": token, "radius": 1.5},
-                "the nearest in the codebook": {"token": token, "k": 1, "by": "codebook"},
-                "of several tokens": {"tokens": [0, token], "k": 1},
+                "the eight around": {"token": token, "radius": 1.5, **level},
+                "the nearest in the codebook": {"token": token, "k": 1, "by": "codebook", **level},
+                "of several tokens": {"tokens": [0, token], "k": 1, **level},
             },
         ),
-        *_map_examples(tokens[0].tolist(), num_axes=len(tokenizer.level.map_shape), encode_map=encode_map),
-        *_protocol_examples(tokens.tolist(), name=name),
+        *_map_examples(grids, num_axes=len(first.map_shape), level=level, encode_map=encode_map),
+        *_protocol_examples({field: [grid] for field, grid in grids.items()}, name=name),
         *(
             Example(method="get", path=path, shell=f"curl -s {{url}}{path}")
             for path in ("/models", "/healthz", "/readyz", "/metrics")
@@ -110,16 +117,30 @@ def make_examples(tokenizer: Tokenizer, *, name: str) -> list[Example]:
             parameters={"name": name},
             bodies={"the highest version": {}, "a version by its name": {"version": "2"}},
         ),
-        Example(method="get", path="/codebook", shell="curl -s '{url}/codebook{?model}'"),
-        Example(method="get", path="/map.png", shell="curl -s -o map.png '{url}/map.png{?model}'"),
+        Example(
+            method="get",
+            path="/codebook",
+            shell=f"curl -s '{{url}}/codebook{only_level}'",
+            parameters=level,
+        ),
+        Example(
+            method="get",
+            path="/map.png",
+            shell=f"curl -s -o map.png '{{url}}/map.png{only_level}'",
+            parameters=level,
+        ),
     ]
 
 
-def _protocol_examples(grids: list[list[list[int]]], *, name: str) -> list[Example]:
+def _protocol_examples(grids: Mapping[str, list[Any]], *, name: str) -> list[Example]:
     """An example of each call of the Open Inference Protocol."""
     decoder = f"{name}-decoder"
-    tokens = {"name": "tokens", "datatype": "INT32", "shape": np.shape(grids), "data": grids}
-    request = {"inputs": [tokens]}
+    request = {
+        "inputs": [
+            {"name": field, "datatype": "INT32", "shape": np.shape(grid), "data": grid}
+            for field, grid in grids.items()
+        ]
+    }
     body = json.dumps(request, separators=(",", ":"))
     post = f"curl -s -d '{body}' {{url}}"
     return [
@@ -146,39 +167,52 @@ def _protocol_examples(grids: list[list[list[int]]], *, name: str) -> list[Examp
     ]
 
 
-def _map_examples(grid: list[list[int]], *, num_axes: int, encode_map: str) -> list[Example]:
-    """An example of each call about the whole map, or about tokens moved over it."""
+def _map_examples(
+    grids: Mapping[str, Any], *, num_axes: int, level: Mapping[str, str], encode_map: str
+) -> list[Example]:
+    """An example of each call about the whole map, or about tokens moved over it.
+
+    Args:
+        grids: by what they are called, the grid [h][w] of each level.
+        num_axes: of the map of the first.
+        level: the parameter that names it; empty where there is one.
+        encode_map: a command whose output are tokens.
+    """
+    and_level = "".join(f"&level={name}" for name in level.values())
+    start = grids if level else grids["tokens"]
+    end = {name: grid[::-1] for name, grid in grids.items()} if level else grids["tokens"][::-1]
     post_json = "curl -s -H 'Content-Type: application/json'"
     offset = [1] * num_axes
     offset_in_url = "&".join(f"offset={step}" for step in offset)
-    path_between = {"from": grid, "to": grid[::-1], "steps": 5}
+    path_between = {"from": start, "to": end, "steps": 5}
     path_json = json.dumps(path_between, separators=(",", ":"))
     return [
         Example(
             method="get",
             path="/neighbors/table",
             shell="curl -s -H 'Accept: application/x-safetensors' -o neighbors.safetensors "
-            "'{url}/neighbors/table?radius=1.5{&model}'",
-            parameters={"radius": 1.5},
+            "'{url}/neighbors/table?radius=1.5" + and_level + "{&model}'",
+            parameters={"radius": 1.5, **level},
         ),
         Example(
             method="get",
             path="/soft-targets",
             shell="curl -s -H 'Accept: application/x-npy' -o targets.npy "
-            "'{url}/soft-targets?sigma=1{&model}'",
-            parameters={"sigma": 1.0},
+            "'{url}/soft-targets?sigma=1" + and_level + "{&model}'",
+            parameters={"sigma": 1.0, **level},
         ),
         Example(
             method="post",
             path="/soft-targets",
             shell=f"{encode_map} | {post_json} --data-binary @- "
-            "'{url}/soft-targets?sigma=1&radius=1.5{&model}'",
+            f"'{{url}}/soft-targets?sigma=1&radius=1.5{and_level}{{&model}}'",
             bodies={
-                "weights of all codes": {"tokens": [0, 1], "sigma": 1.0},
+                "weights of all codes": {"tokens": [0, 1], "sigma": 1.0, **level},
                 "weights of the nearest of each token in a grid": {
-                    "tokens": grid,
+                    **grids,
                     "sigma": 1.0,
                     "radius": 1.5,
+                    **level,
                 },
             },
         ),
@@ -186,10 +220,15 @@ def _map_examples(grid: list[list[int]], *, num_axes: int, encode_map: str) -> l
             method="post",
             path="/perturb",
             shell=f"{encode_map} | {post_json} -H 'Accept: image/png' --data-binary @- -o perturbed.png "
-            f"'{{url}}/perturb?{offset_in_url}{{&model}}'",
+            f"'{{url}}/perturb?{offset_in_url}{and_level}{{&model}}'",
             bodies={
-                "one step along each axis": {"tokens": grid, "offset": offset},
-                "back from the edge": {"tokens": [grid, grid], "offset": offset, "edge": "reflect"},
+                "one step along each axis": {**grids, "offset": offset, **level},
+                "back from the edge": {
+                    **{name: [grid, grid] for name, grid in grids.items()},
+                    "offset": offset,
+                    "edge": "reflect",
+                    **level,
+                },
             },
         ),
         Example(
@@ -199,10 +238,17 @@ def _map_examples(grid: list[list[int]], *, num_axes: int, encode_map: str) -> l
             "'{url}/interpolate{?model}'",
             bodies={
                 "five steps": path_between,
-                "as many as it has by default": {"from": grid, "to": grid[::-1]},
+                "as many as it has by default": {"from": start, "to": end},
             },
         ),
     ]
+
+
+def _grid(one: TokenLevel) -> npt.NDArray[np.int32]:
+    """Tokens [1, h, w] of a level: 0, 1, 2, ..."""
+    height, width = one.level.latent_grid
+    tokens = np.arange(height * width, dtype=np.int32) % one.level.codebook_size
+    return tokens.reshape(1, height, width)
 
 
 def _jpeg_base64(image: Any) -> str:

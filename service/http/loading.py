@@ -87,11 +87,6 @@ def load_version(settings: Settings, *, name: str, version: str) -> LoadedModel:
     tokenizer = Tokenizer.load(
         path, device=settings.device, num_threads=settings.num_threads, backend=settings.backend
     )
-    if len(tokenizer.levels) > 1:
-        raise BundleError(
-            f"{path}: has {len(tokenizer.levels)} levels of tokens, and the service takes 1; "
-            "use Tokenizer in Python for it"
-        )
     # A bundle that was exchanged meanwhile would be served under the version of another.
     catalog.find(name, version=version)
     return LoadedModel(name=name, version=version, tokenizer=tokenizer)
@@ -143,6 +138,6 @@ class ModelLoads(Loads):
             model=name,
             version=version,
             previous_version=previous,
-            codebook_hash=model.tokenizer.codebook.sha256,
+            codebook_hash=model.identity["codebook_hash"],
             seconds=[round(time.monotonic() - started, 3)],
         )

@@ -8,15 +8,9 @@ from typing import Any, Generic, TypeVar
 from starlette.requests import Request
 
 from ..errors import MalformedBodyError
-from ..json_object import keys_of, read_json_object
-from ..token_grids import (
-    IDENTITY_KEYS,
-    Claims,
-    TokenArray,
-    tokens_from_json,
-    tokens_from_npy,
-    tokens_from_safetensors,
-)
+from ..json_object import read_json_object
+from ..level_tokens import Claims, LevelTokens
+from ..token_grids import pop_claims, pop_grid, pop_tokens, read_tokens
 from . import media
 from .admission import Place
 from .bodies import BYTES_BESIDE_TOKENS, BYTES_PER_TOKEN, Body, read_body
@@ -32,8 +26,8 @@ P = TypeVar("P", bound=ModelParameters)
 class MapCall(Claims, Generic[P]):
     """What one request asks of the map."""
 
-    tokens: Sequence[TokenArray]
-    """Integer arrays, as many as the call takes; their shapes and range are the model's to check."""
+    tokens: Sequence[LevelTokens]
+    """As many as the call takes; their levels, shapes and range are the model's to check."""
     parameters: P
 
 
@@ -42,8 +36,9 @@ class MapBody(Generic[P]):
     """What the body of one kind of call is."""
 
     operation: Operation
-    names: Sequence[str]
-    """The keys of the tokens in JSON. Where there is one, the body may be a .npy or safetensors too."""
+    names: Sequence[str] = ()
+    """The keys of the grids in JSON; empty for tokens as in a reply of /encode, which may be a .npy or
+    safetensors too."""
     parameters: type[P]
     example: str
     """A good body, for whoever sent another."""
@@ -59,7 +54,7 @@ class MapBody(Generic[P]):
             InputError: the subclass that says what is wrong.
             QueueFullError: as `read_body`.
         """
-        media_types = (media.JSON, media.NPY, media.SAFETENSORS) if len(self.names) == 1 else (media.JSON,)
+        media_types = (media.JSON,) if self.names else tuple(media.TOKEN_FORMATS)
         in_url = url_values(request, model=self.parameters)
         if media_type_of(request.headers.get("content-type", "")) == media.JSON:
             max_grids = service.settings.max_images
@@ -76,24 +71,20 @@ class MapBody(Generic[P]):
 
     def _parse(self, body: Body, in_url: Mapping[str, Any]) -> MapCall[P]:
         values: Mapping[str, Any] = in_url
-        claims: Mapping[str, object] = {}
-        if body.media_type == media.NPY:
-            tokens = [tokens_from_npy(body.content)]
-        elif body.media_type == media.SAFETENSORS:
-            only, claims = tokens_from_safetensors(body.content)
-            tokens = [only]
-        else:
+        kind = media.TOKEN_FORMATS[body.media_type]
+        if kind == "json":
             fields = read_json_object(body.content, example=self.example)
-            tokens = [self._pop_tokens(fields, name=name, text=body.content) for name in self.names]
-            claims = {key: fields.pop(key) for key in IDENTITY_KEYS if key in fields}
+            tokens = self._pop_tokens(fields, text=body.content)
+            claims: Mapping[str, object] = pop_claims(fields)
             values = together(in_url, fields)
-        if any(array.size == 0 for array in tokens):
+        else:
+            tokens = [read_tokens(body.content, kind=kind)]
+            claims = tokens[0].claims
+        if any(array.size == 0 for sent in tokens for array in sent.arrays):
             raise MalformedBodyError(f"the body holds no tokens; give {self.example}")
         return MapCall(tokens=tokens, claims=claims, parameters=validate(self.parameters, values))
 
-    def _pop_tokens(self, fields: dict[str, Any], *, name: str, text: bytes) -> TokenArray:
-        if name not in fields:
-            raise MalformedBodyError(
-                f"the JSON object has {keys_of(fields)} and no {name!r}; give {self.example}"
-            )
-        return tokens_from_json(fields.pop(name), text=text, name=name)
+    def _pop_tokens(self, fields: dict[str, Any], *, text: bytes) -> list[LevelTokens]:
+        if not self.names:
+            return [pop_tokens(fields, text=text, example=self.example)]
+        return [pop_grid(fields, name=name, text=text, example=self.example) for name in self.names]

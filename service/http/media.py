@@ -1,12 +1,13 @@
 """Media types: what a request's body is, and which type its client accepts (RFC 9110, section 12.5.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from starlette.datastructures import Headers
 
 from ..errors import NotAcceptableError
+from ..token_grids import TokenFormat
 
 JPEG = "image/jpeg"
 PNG = "image/png"
@@ -17,6 +18,9 @@ SAFETENSORS = "application/x-safetensors"
 TEXT = "text/plain"
 OCTETS = "application/octet-stream"
 MULTIPART = "multipart/form-data"
+
+# What `read_token_grids` calls the types of tokens.
+TOKEN_FORMATS: Mapping[str, TokenFormat] = {JSON: "json", NPY: "npy", SAFETENSORS: "safetensors"}
 
 IMAGES = (JPEG, PNG, WEBP)
 

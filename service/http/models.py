@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +25,7 @@ from ..errors import (
 )
 from ..runtime.backend import Tokens
 from ..runtime.images import encode_png
+from ..runtime.levels import TokenLevel
 from ..runtime.tokenizer import Tokenizer
 from .body_threads import BodyThreads
 from .examples import Example, make_examples
@@ -58,7 +59,7 @@ class ServedModel:
         identity: what replies in JSON say of it, and tokens that are sent claim. Its name is the one that
             requests use, and not the one in the manifest: a bundle may be served under any.
         identity_headers: say in a reply which model made it; a binary body has no room for that.
-        map_png: the picture of the map, once it is warm.
+        map_pngs: by level, the picture of its map, once it is warm.
         examples: the calls to document, once it is warm.
         num_users: requests that hold it now.
         is_tried: whether a canary is under way.
@@ -71,13 +72,14 @@ class ServedModel:
         self.name = loaded.name
         self.version = loaded.version
         self.tokenizer = loaded.tokenizer
-        self.identity = {"model": self.name, "codebook_hash": self.tokenizer.codebook.sha256}
+        codebook_hash = self.tokenizer.levels.sha256
+        self.identity = {"model": self.name, "codebook_hash": codebook_hash}
         self.identity_headers = [
             (b"x-model", self.name.encode()),
             (b"x-model-version", self.version.encode()),
-            (b"x-codebook-hash", self.tokenizer.codebook.sha256.encode()),
+            (b"x-codebook-hash", codebook_hash.encode()),
         ]
-        self.map_png = b""
+        self.map_pngs: Mapping[str, bytes] = {}
         self.examples: Sequence[Example] = ()
         self.num_users = 0
         self.is_tried = False
@@ -108,6 +110,11 @@ class ServedModel:
         """Runs of the model that take place now."""
         return self._batcher.num_running
 
+    def identity_with(self, level: TokenLevel) -> dict[str, str]:
+        """The identity in a reply about one `level`, which it names where there are several."""
+        named = {"level": level.level.name} if len(self.tokenizer.levels) > 1 else {}
+        return self.identity | named
+
     async def encode(
         self,
         prepare: Callable[[], Pixels],
@@ -116,7 +123,7 @@ class ServedModel:
         receive: Receive | None = None,
         is_small: bool = False,
     ) -> Tokens:
-        """Tokens int32 [B, h, w] of the images uint8 [B, H, W, 3] that `prepare` makes in a thread.
+        """Tokens, as `Tokenizer.encode_rows` gives them, of the images that `prepare` makes in a thread.
 
         `is_small` tells that B is 1, and that `prepare` makes it in no more time than the model takes.
 
@@ -129,8 +136,7 @@ class ServedModel:
     async def decode(
         self, prepare: Callable[[], Tokens], *, deadline: float, receive: Receive | None = None
     ) -> Pixels:
-        """Images uint8 [B, H, W, 3] of the tokens int32 [B, h, w], in range, that `prepare` makes in a
-        thread.
+        """Images of the tokens, as `Tokenizer.check_tokens` gives them, that `prepare` makes in a thread.
 
         Raises:
             TokenizerError: as `Inference.run` has it, and what `prepare` raises.
@@ -139,13 +145,15 @@ class ServedModel:
         return await self._run("decode", prepare, deadline=deadline, receive=receive)
 
     def prepare(self) -> None:
-        """Check the model, draw its map and make the examples, by running it both ways.
+        """Check the model, draw its maps and make the examples, by running it both ways.
 
         Raises:
             Exception: whatever the model fails with.
         """
         check_model(self.tokenizer)
-        self.map_png = encode_png(self.tokenizer.map_image())
+        self.map_pngs = {
+            level: encode_png(self.tokenizer.map_image(level=level)) for level in self.tokenizer.levels
+        }
         self.examples = make_examples(self.tokenizer, name=self.name)
 
     async def try_canary(self) -> None:
@@ -175,7 +183,7 @@ class ServedModel:
 
     def show(self) -> None:
         """Be the version that the metrics show."""
-        codebook_hash = self.tokenizer.codebook.sha256
+        codebook_hash = self.identity["codebook_hash"]
         self._metrics.watch_model(
             self.name, version=self.version, codebook_hash=codebook_hash, batcher=self._batcher
         )
@@ -235,7 +243,7 @@ class ServedModel:
         """
         shape, dtype = {
             "encode": (self.tokenizer.image_shape, np.uint8),
-            "decode": (self.tokenizer.level.latent_grid, np.int32),
+            "decode": (self.tokenizer.token_shape, np.int32),
         }[operation]
         deadline = time.monotonic() + self._settings.canary_timeout_s
         try:
@@ -329,14 +337,14 @@ class Models:
         return self._models[name]
 
     def max_tokens_per_image(self, name: str | None) -> int:
-        """Tokens of one grid of the model `name`, or without a name of the one that has the most.
+        """Tokens of an image, on all levels, in the model `name`, or without a name in the one with most.
 
         Raises:
             ModelNotFoundError: no such model.
             NotReadyError: none is there yet.
         """
         models = list(self) if name is None and self._models else [self.get(name)]
-        return max(math.prod(model.tokenizer.level.latent_grid) for model in models)
+        return max(math.prod(model.tokenizer.token_shape) for model in models)
 
     def close(self, *, timeout_s: float) -> None:
         """End every batcher; blocks until what is queued is done, at most for `timeout_s`."""

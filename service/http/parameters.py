@@ -55,6 +55,16 @@ class ModelParameters(Parameters):
     )
 
 
+class LevelParameters(ModelParameters):
+    """Base of the parameters of routes that are about one level's map."""
+
+    level: str | None = Field(
+        default=None,
+        description="The level of tokens that is meant, by its name in /models. Where the model has one, it "
+        "is that.",
+    )
+
+
 P = TypeVar("P", bound=Parameters)
 
 

@@ -17,6 +17,7 @@ from ..errors import NotAcceptableError
 from ..npy import write_npy
 from ..runtime.backend import Tokens
 from ..runtime.images import encode_png
+from ..runtime.levels import TokenLevel
 from ..safetensors_bytes import write_safetensors
 from . import media
 from .json_pieces import write_json
@@ -30,6 +31,8 @@ CODEBOOK_REPLIES = (media.JSON, media.NPY)
 ONE_IMAGE_REPLIES = (media.PNG, media.JSON, media.NPY, media.SAFETENSORS)
 MANY_IMAGES_REPLIES = (media.JSON, media.NPY, media.SAFETENSORS)
 
+_HELD_HEADER = "X-Held-Tokens"
+
 
 def json_response(content: Mapping[str, Any]) -> Response:
     """`content`, which may hold NumPy arrays and dataclasses, as JSON."""
@@ -37,15 +40,35 @@ def json_response(content: Mapping[str, Any]) -> Response:
 
 
 def tokens_response(
-    tokens: Tokens, *, media_type: str, model: ServedModel, dtype: TokenType = "int32"
+    grids: Mapping[str, Tokens], *, media_type: str, model: ServedModel, dtype: TokenType = "int32"
 ) -> Response:
-    """`tokens` int32 [B, h, w] as one of TOKEN_REPLIES; as .npy and safetensors they are of `dtype`."""
-    if media_type == media.NPY:
-        return negotiated(npy_response(tokens.astype(dtype, copy=False)), model=model)
+    """`grids` int32 [B, h, w], by what they are called, as the type that `negotiate_tokens` chose.
+
+    As .npy and safetensors they are of `dtype`.
+    """
+    if media_type == media.JSON:
+        return negotiated(json_response({**grids, **model.identity}), model=model)
+    tensors = {name: tokens.astype(dtype, copy=False) for name, tokens in grids.items()}
     if media_type == media.SAFETENSORS:
-        tensors = {"tokens": tokens.astype(dtype, copy=False)}
-        return negotiated(safetensors_response(tensors, model=model), model=model)
-    return negotiated(json_response({"tokens": tokens, **model.identity}), model=model)
+        return negotiated(safetensors_response(tensors, identity=model.identity, model=model), model=model)
+    (array,) = tensors.values()
+    return negotiated(npy_response(array), model=model)
+
+
+def negotiate_tokens(num_levels: int, *, accept: str | None, offers: tuple[str, ...] = TOKEN_REPLIES) -> str:
+    """The media type of a reply of the tokens of `num_levels` levels.
+
+    Raises:
+        NotAcceptableError: `accept` allows none that fits.
+    """
+    if num_levels == 1:
+        return media.negotiate(accept, offers=offers)
+    try:
+        return media.negotiate(accept, offers=tuple(offer for offer in offers if offer != media.NPY))
+    except NotAcceptableError as error:
+        raise NotAcceptableError(
+            f"{error.message}; {media.NPY} holds one array, and this reply has {num_levels} levels of tokens"
+        ) from None
 
 
 def images_response(images: Pixels, *, media_type: str, model: ServedModel) -> Response:
@@ -53,7 +76,8 @@ def images_response(images: Pixels, *, media_type: str, model: ServedModel) -> R
     if media_type == media.NPY:
         return negotiated(npy_response(images), model=model)
     if media_type == media.SAFETENSORS:
-        return negotiated(safetensors_response({"images": images}, model=model), model=model)
+        tensors = {"images": images}
+        return negotiated(safetensors_response(tensors, identity=model.identity, model=model), model=model)
     files = [encode_png(image) for image in images]
     if media_type == media.PNG:
         return negotiated(Response(files[0], media_type=media.PNG), model=model)
@@ -77,36 +101,42 @@ def negotiate_images(num_images: int, *, accept: str | None) -> str:
         ) from None
 
 
-def codebook_response(model: ServedModel, *, media_type: str) -> Response:
-    """The code vectors [K, D] and their places on the map; as .npy the vectors alone."""
-    level, codebook = model.tokenizer.level, model.tokenizer.codebook
+def codebook_response(model: ServedModel, *, level: TokenLevel, media_type: str) -> Response:
+    """The code vectors [K, D] of `level` and their places on the map; as .npy the vectors alone."""
+    record, codebook = level.level, level.codebook
     if media_type == media.NPY:
         return negotiated(npy_response(codebook.vectors), model=model)
     content = {
-        "codebook_size": level.codebook_size,
-        "code_dim": level.code_dim,
-        "map_shape": level.map_shape,
-        "map_topology": level.map_topology,
+        "codebook_size": record.codebook_size,
+        "code_dim": record.code_dim,
+        "map_shape": record.map_shape,
+        "map_topology": record.map_topology,
         "vectors": codebook.vectors,
         "coordinates": codebook.coordinates,
-        **model.identity,
+        **model.identity_with(level),
     }
     return negotiated(json_response(content), model=model)
 
 
-def map_response(model: ServedModel, *, if_none_match: str | None) -> Response:
-    """The PNG of the map, or 304 for a client that has it already, by its If-None-Match header."""
+def map_response(model: ServedModel, *, level: TokenLevel, if_none_match: str | None) -> Response:
+    """The PNG of the map of `level`, or 304 for a client that has it already, by its If-None-Match header.
+
+    Where there are other levels, a header tells the token that each has in every place of the picture.
+    """
     # The codebook and the decoder make the picture, and nothing else does.
-    tokenizer = model.tokenizer
-    manifest = tokenizer.manifest
+    name, levels = level.level.name, model.tokenizer.levels
+    manifest = model.tokenizer.manifest
     decoder = manifest.files[manifest.graphs.onnx.decoder].sha256
-    etag = f'"{tokenizer.codebook.sha256[:16]}-{decoder[:16]}"'
+    prefix = "" if len(levels) == 1 else f"{name}-"
+    etag = f'"{prefix}{level.codebook.sha256[:16]}-{decoder[:16]}"'
     known = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
     if etag in known or known == ["*"]:
         response = Response(status_code=HTTPStatus.NOT_MODIFIED)
     else:
-        response = Response(model.map_png, media_type=media.PNG)
+        response = Response(model.map_pngs[name], media_type=media.PNG)
         response.raw_headers += model.identity_headers
+        if held := [f"{other}={one.middle}" for other, one in levels.items() if other != name]:
+            response.headers[_HELD_HEADER] = ", ".join(held)
     response.headers.update({"ETag": etag, "Cache-Control": "no-cache"})
     return response
 
@@ -116,9 +146,11 @@ def npy_response(array: npt.NDArray[Any]) -> Response:
     return Response(write_npy(array), media_type=media.NPY)
 
 
-def safetensors_response(tensors: Mapping[str, npt.NDArray[Any]], *, model: ServedModel) -> Response:
-    """`tensors` as safetensors, with the model's identity in the metadata."""
-    metadata = {**model.identity, "model_version": model.version}
+def safetensors_response(
+    tensors: Mapping[str, npt.NDArray[Any]], *, identity: Mapping[str, str], model: ServedModel
+) -> Response:
+    """`tensors` as safetensors, with the `identity` that the reply has of `model` in the metadata."""
+    metadata = {**identity, "model_version": model.version}
     return Response(write_safetensors(tensors, metadata=metadata), media_type=media.SAFETENSORS)
 
 

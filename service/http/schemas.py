@@ -1,15 +1,18 @@
-"""The shapes of our JSON, for the documentation; images and tokens never pass through these classes."""
+"""The shapes of our JSON replies, for the documentation; request_schemas.py has those of the bodies."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from ..runtime.manifest import CheckpointRecord, ImageSpec, TrainingData
 from ..runtime.map_layout import MapTopology
 from ..runtime.topology import Neighbor
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """An object with these keys and no others."""
+
     model_config = ConfigDict(extra="forbid")
 
 
@@ -19,11 +22,6 @@ class _Card(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-_Token = Annotated[int, Field(ge=0)]
-_Row = Annotated[list[_Token], Field(min_length=1)]
-_Grid = Annotated[list[_Row], Field(min_length=1)]
-_Grids = Annotated[list[_Grid], Field(min_length=1)]
-_ImageFile = Annotated[str, Field(min_length=1)]
 _MapTopology = Annotated[
     MapTopology,
     Field(
@@ -33,73 +31,41 @@ _MapTopology = Annotated[
 ]
 
 
-class OneImage(_Record):
-    """An image to encode."""
-
-    image: _ImageFile = Field(description="A JPEG, PNG or WebP file as base64, or as a data: URL.")
-
-
-class ManyImages(_Record):
-    """Images to encode."""
-
-    images: list[_ImageFile] = Field(min_length=1, description="Each as base64, or as a data: URL.")
-
-
-def _drop_default(schema: dict[str, Any]) -> None:
-    # Of a key that may be missing, but not be sent empty.
+def drop_default(schema: dict[str, Any]) -> None:
+    """Make the schema that of a key that may be missing, but not be sent empty."""
     del schema["default"]
 
 
-class _Claims(_Record):
-    model: str = Field(
-        default="",
-        description="If sent, it must be the name of a model served.",
-        json_schema_extra=_drop_default,
-    )
-    codebook_hash: str = Field(
-        default="", description="If sent, it must be that of this model.", json_schema_extra=_drop_default
-    )
+_FIELD_OF_LEVEL = "^tokens_[a-z][a-z0-9_]{0,31}$"
 
 
-class TokenGrids(_Claims):
-    """Tokens to decode; a reply of /encode is one."""
+def fields_of_levels(grids: Any) -> Callable[[dict[str, Any]], None]:
+    """Gives a JSON schema the keys `tokens_LEVEL`, one or more, with `grids` in each."""
+    fields = {_FIELD_OF_LEVEL: TypeAdapter(grids).json_schema()}
 
-    tokens: _Grid | _Grids = Field(description="One grid [h][w], or many [B][h][w].")
+    def add(schema: dict[str, Any]) -> None:
+        schema |= {
+            "patternProperties": fields,
+            "not": {"propertyNames": {"not": {"pattern": _FIELD_OF_LEVEL}}},
+        }
 
-
-class SoftTargetsRequest(_Claims):
-    """Tokens to weigh codes for; a reply of /encode is one. A parameter may be in the URL instead."""
-
-    tokens: _Row | _Grid | _Grids = Field(description="[N], [h][w] or [B][h][w].")
-    sigma: float = Field(default=1.0, gt=0, description="In steps of the map.")
-    radius: float | None = Field(default=None, ge=0, description="If sent, the weights are sparse.")
-    k: int | None = Field(default=None, ge=1, description="Instead of `radius`.")
+    return add
 
 
-class PerturbRequest(TokenGrids):
-    """Tokens to move; a reply of /encode is one, with `offset` in the URL."""
-
-    offset: list[int] = Field(
-        default=[],
-        description="Here or in the URL: [dx, dy], or [dx] on a 1-D map.",
-        json_schema_extra=_drop_default,
-    )
-    edge: Literal["clamp", "reflect"] = Field(default="clamp", description="Here or in the URL.")
-
-
-class InterpolateRequest(_Claims):
-    """The two ends of a path over the map."""
-
-    start: _Grid = Field(alias="from", description="A grid [h][w].")
-    end: _Grid = Field(alias="to", description="A grid [h][w].")
-    steps: int = Field(
-        default=8, ge=2, description="Here or in the URL: grids on the way, the ends included."
-    )
-
-
-class _ModelReply(_Record):
+class _ModelReply(Record):
     model: str = Field(description="Name of the model that answered.")
-    codebook_hash: str = Field(description="SHA-256 of its code vectors: equal hashes, equal tokens.")
+    codebook_hash: str = Field(
+        description="SHA-256 of its code vectors: equal hashes, equal tokens. Of several levels, SHA-256 of "
+        "a line for each with its name, a space and its hash."
+    )
+
+
+class _LevelReply(_ModelReply):
+    level: str = Field(
+        default="",
+        description="The level that this is about, where the model has several.",
+        json_schema_extra=drop_default,
+    )
 
 
 class Encoded(_ModelReply):
@@ -108,13 +74,19 @@ class Encoded(_ModelReply):
     tokens: list[list[list[int]]] = Field(description="[B][h][w]: one grid an image, in the order sent.")
 
 
+class EncodedLevels(_ModelReply):
+    """Tokens of images on several levels: for each `tokens_LEVEL` [B][h][w]."""
+
+    model_config = ConfigDict(json_schema_extra=fields_of_levels(list[list[list[int]]]))
+
+
 class Decoded(_ModelReply):
     """Images of tokens."""
 
     images: list[str] = Field(description="PNG files as base64, in the order of the token grids.")
 
 
-class Neighborhood(_Record):
+class Neighborhood(Record):
     """A token and what is near it."""
 
     token: int
@@ -125,17 +97,17 @@ class Neighborhood(_Record):
     )
 
 
-class NeighborsOfToken(_ModelReply, Neighborhood):
+class NeighborsOfToken(_LevelReply, Neighborhood):
     """The answer to `token`."""
 
 
-class NeighborsOfTokens(_ModelReply):
+class NeighborsOfTokens(_LevelReply):
     """The answer to `tokens`."""
 
     results: list[Neighborhood] = Field(description="In the order of the tokens asked for.")
 
 
-class NeighborTableContent(_ModelReply):
+class NeighborTableContent(_LevelReply):
     """The neighbors of every token, nearest first."""
 
     tokens: list[list[int]] = Field(description="[K][M]; -1 is padding.")
@@ -147,13 +119,13 @@ class NeighborTableContent(_ModelReply):
     )
 
 
-class DenseTargetsContent(_ModelReply):
+class DenseTargetsContent(_LevelReply):
     """The weight of every code for each token."""
 
     weights: list[Any] = Field(description="[...][K], in the shape of the tokens; each row sums to 1.")
 
 
-class SparseTargetsContent(_ModelReply):
+class SparseTargetsContent(_LevelReply):
     """The weights of the codes near each token."""
 
     tokens: list[Any] = Field(
@@ -162,7 +134,7 @@ class SparseTargetsContent(_ModelReply):
     weights: list[Any] = Field(description="[...][M + 1]: each row sums to 1; 0 for padding.")
 
 
-class CodebookContent(_ModelReply):
+class CodebookContent(_LevelReply):
     """The codebook and its map."""
 
     codebook_size: int
@@ -199,7 +171,7 @@ class ModelCard(_Card):
     checkpoint: CheckpointRecord
 
 
-class Models(_Record):
+class Models(Record):
     """The models that this service runs, and those that it could load."""
 
     models: list[ModelCard]
@@ -212,7 +184,7 @@ class Models(_Record):
     )
 
 
-class Loaded(_Record):
+class Loaded(Record):
     """A version that is served from now on."""
 
     model: str
@@ -222,19 +194,19 @@ class Loaded(_Record):
     seconds: list[float] = Field(description="What loading and checking took, for each worker.")
 
 
-class Health(_Record):
+class Health(Record):
     """The process runs."""
 
     status: Literal["ok"] = "ok"
 
 
-class Readiness(_Record):
+class Readiness(Record):
     """The model answers."""
 
     status: Literal["ready"] = "ready"
 
 
-class ErrorDetail(_Record):
+class ErrorDetail(Record):
     """What went wrong."""
 
     code: str = Field(description="A stable name, to be compared by programs.")
@@ -243,11 +215,11 @@ class ErrorDetail(_Record):
     index: int = Field(
         default=0,
         description="If there, the image or grid of tokens that is at fault, of several: 0 is the first.",
-        json_schema_extra=_drop_default,
+        json_schema_extra=drop_default,
     )
 
 
-class Error(_Record):
+class Error(Record):
     """Every reply with a status of 400 or more."""
 
     error: ErrorDetail

@@ -85,7 +85,7 @@ def log_models(models: Sequence[LoadedModel], *, where: str) -> None:
             "serving %s version %s (codebook %s, %s) at %s",
             model.name,
             model.version,
-            model.tokenizer.codebook.sha256[:12],
+            model.tokenizer.levels.sha256[:12],
             model.tokenizer.backend.description,
             where,
         )

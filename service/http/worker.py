@@ -209,7 +209,7 @@ class SupervisorLink:
             Prepared(
                 ticket=message.ticket,
                 seconds=round(time.monotonic() - started, 3),
-                codebook_hash=model.tokenizer.codebook.sha256,
+                codebook_hash=model.identity["codebook_hash"],
             )
         )
 

@@ -6,11 +6,12 @@ K codebook_size, D code_dim.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..errors import ParameterError
+from ..errors import ParameterError, TokensError
+from .array_checks import describe
 from .bundle import Bundle
 from .codebook import Codebook
 from .manifest import Level, sha256_hex
-from .topology import Topology
+from .topology import IntegerTokens, Topology
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +24,12 @@ class TokenLevel:
     """Code vectors [K, D] and map coordinates."""
     topology: Topology
     """The map, for questions about neighbors."""
+
+    @property
+    def middle(self) -> int:
+        """The token in the middle of the map."""
+        *rows, columns = self.level.map_shape
+        return (rows[0] // 2 if rows else 0) * columns + columns // 2
 
 
 class Levels(Mapping[str, TokenLevel]):
@@ -57,8 +64,19 @@ class Levels(Mapping[str, TokenLevel]):
             return next(iter(self.values()))
         if name is None or name not in self:
             what = "no level is named" if name is None else f"level {name[:70]!r} is unknown"
-            raise ParameterError(f"{what}; this model has {', '.join(self)}")
+            raise ParameterError(f"{what}; this model has {', '.join(self)}; give one of these as the level")
         return self[name]
+
+    def all_of(self, tokens: object) -> Mapping[str, IntegerTokens]:
+        """`tokens`, if they are a mapping that has every level, and nothing else.
+
+        Raises:
+            TokensError: they are not.
+        """
+        if not isinstance(tokens, Mapping) or set(tokens) != set(self):
+            given = sorted(tokens) if isinstance(tokens, Mapping) else describe(tokens)
+            raise TokensError(f"tokens are {given}; this model takes those of {', '.join(self)} by name")
+        return tokens
 
     @property
     def sha256(self) -> str:

@@ -5,6 +5,7 @@ The service owns this schema because it is the one that must trust it; export wr
 
 import hashlib
 import math
+import re
 from typing import Annotated, Final, Literal, Self
 
 import numpy as np
@@ -30,6 +31,7 @@ MANIFEST_FILE = "manifest.json"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # A plain name: no folder, no drive, nothing hidden. It cannot leave the bundle.
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+_LEVEL_NAME = r"[a-z][a-z0-9_]{0,31}"
 # One dimension (K,) or two (rows, columns).
 MapShape = tuple[PositiveInt] | tuple[PositiveInt, PositiveInt]
 
@@ -49,6 +51,12 @@ def tensor_name(level: str) -> str:
     return level if level == "tokens" else f"tokens_{level}"
 
 
+def level_name(tensor: str) -> str | None:
+    """The level whose tokens are in what `tensor_name` calls `tensor`; None for any other name."""
+    level = tensor if tensor == "tokens" else tensor.removeprefix("tokens_")
+    return level if tensor_name(level) == tensor and re.fullmatch(_LEVEL_NAME, level) else None
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -64,7 +72,7 @@ class ImageSpec(_Record):
 class Level(_Record):
     """One grid of tokens of an image and the codebook behind it."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    name: Annotated[str, Field(pattern=f"^{_LEVEL_NAME}$")]
     """"tokens" where it is the only one; see `tensor_name`."""
     latent_grid: tuple[PositiveInt, PositiveInt]
     """(h, w): tokens an image has, top to bottom and left to right."""

@@ -12,12 +12,13 @@ import numpy as np
 from kohonen_tokenizer.pixels import Pixels
 
 from ..errors import BundleError, TokensError
-from .array_checks import check_grids, check_pixels, describe
+from .array_checks import check_grids, check_pixels
 from .backend import Backend, Tokens
 from .backends import load_backend
 from .bundle import Bundle, load_bundle
 from .codebook import Codebook
 from .devices import DeviceChoice
+from .level_moves import interpolate_levels, perturb_levels
 from .levels import Levels
 from .manifest import GraphFormat, Level
 from .map_edges import Edge
@@ -175,12 +176,8 @@ class Tokenizer:
         """
         if len(self.levels) == 1 and not isinstance(tokens, Mapping):
             return check_grids(tokens, level=self.level)
-        if not isinstance(tokens, Mapping) or set(tokens) != set(self.levels):
-            given = sorted(tokens) if isinstance(tokens, Mapping) else describe(tokens)
-            raise TokensError(
-                f"tokens are {given}; this model takes those of {', '.join(self.levels)} by name"
-            )
-        grids = [check_grids(tokens[name], level=self.levels[name].level) for name in self.levels]
+        named = self.levels.all_of(tokens)
+        grids = [check_grids(named[name], level=self.levels[name].level) for name in self.levels]
         if len(set(map(len, grids))) > 1:
             counts = ", ".join(f"{name} {len(grid)}" for name, grid in zip(self.levels, grids, strict=True))
             raise TokensError(
@@ -212,19 +209,35 @@ class Tokenizer:
 
     def perturb(
         self,
-        tokens: IntegerTokens,
+        tokens: IntegerTokens | Mapping[str, IntegerTokens],
         *,
         offset: Sequence[SupportsIndex],
         edge: Edge = "clamp",
         level: str | None = None,
-    ) -> Tokens:
-        """`tokens` moved over the map by `offset`: see `map_moves.perturb`."""
+    ) -> Tokens | dict[str, Tokens]:
+        """`tokens` moved over the map by `offset`: see `map_moves.perturb`.
+
+        Those of one level [...], which `level` names; or of every level by its name, as `encode` gives them:
+        then `level` alone moves, or without it each on its own map.
+        """
+        if isinstance(tokens, Mapping):
+            return perturb_levels(tokens, levels=self.levels, offset=offset, edge=edge, level=level)
         return self.levels.choose(level).topology.perturb(tokens, offset=offset, edge=edge)
 
     def interpolate(
-        self, start: IntegerTokens, end: IntegerTokens, *, num_steps: SupportsIndex, level: str | None = None
-    ) -> Tokens:
-        """A path over the map from `start` to `end`, [num_steps, ...]: see `map_moves.interpolate`."""
+        self,
+        start: IntegerTokens | Mapping[str, IntegerTokens],
+        end: IntegerTokens | Mapping[str, IntegerTokens],
+        *,
+        num_steps: SupportsIndex,
+        level: str | None = None,
+    ) -> Tokens | dict[str, Tokens]:
+        """A path over the map from `start` to `end`, [num_steps, ...]: see `map_moves.interpolate`.
+
+        Both as in `perturb`; of every level, those but `level` stay as in `start`.
+        """
+        if isinstance(start, Mapping) or isinstance(end, Mapping):
+            return interpolate_levels(start, end, levels=self.levels, num_steps=num_steps, level=level)
         return self.levels.choose(level).topology.interpolate(start, end, num_steps=num_steps)
 
     def map_image(self, *, level: str | None = None, others: Mapping[str, int] | None = None) -> Pixels:
@@ -248,7 +261,7 @@ class Tokenizer:
         grids = {}
         for name, one in self.levels.items():
             grid = one.level.latent_grid
-            token = (others or {}).get(name, _middle(one.level))
+            token = (others or {}).get(name, one.middle)
             constant = codes if name == chosen.name else np.full_like(codes, token)
             grids[name] = np.broadcast_to(constant.reshape(-1, 1, 1), (len(codes), *grid))
         tiles = self.decode(grids)
@@ -257,12 +270,6 @@ class Tokenizer:
         sheet = tiles.reshape(-1, columns, height, width, channels).swapaxes(1, 2)
         num_rows = rows[0] if rows else 1
         return sheet.reshape(num_rows * height, columns * width, channels)
-
-
-def _middle(level: Level) -> int:
-    """The token in the middle of the map."""
-    *rows, columns = level.map_shape
-    return (rows[0] // 2 if rows else 0) * columns + columns // 2
 
 
 def _chunks(num_images: int) -> list[slice]:

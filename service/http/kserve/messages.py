@@ -70,12 +70,12 @@ class InferBody(Parameters):
     inputs: list[_Input] = Field(
         min_length=1,
         max_length=_MAX_TENSORS,
-        description="One tensor, as the model's own description has it.",
+        description="One tensor, or of a decoder one for each level, as the model's own description has it.",
     )
     outputs: list[_Output] = Field(
         default=[],
         max_length=_MAX_TENSORS,
-        description="Those wanted; without it the first that the model has.",
+        description="Those wanted; without it the pixels, or the tokens of each level.",
     )
 
 

@@ -3,8 +3,9 @@
 B images (-1 where a shape is told), H W pixels, h w latent grid.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from starlette.types import Receive
 
 from ...errors import ModelNotFoundError, NotReadyError, ParameterError, PixelsError, TokensError
+from ...level_tokens import field_names, grids_by_field
 from ..bodies import BYTES_BESIDE_TOKENS, BYTES_PER_TOKEN, check_count
 from ..image_bodies import fit_files
 from ..models import Models, ServedModel
@@ -27,6 +29,8 @@ Rows = npt.NDArray[Any]
 _BYTES_PER_VALUE = 8
 # Its parser lets no other thread run, not even the event loop: more than that is for binary data.
 _MAX_JSON_BYTES = 2**20
+# At the end of the name of the same tokens in two bytes each.
+_UINT16 = "_uint16"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,13 +57,15 @@ class ProtocolModel(ABC):
     Attributes:
         name: what the protocol's clients call it.
         served: the bundle.
-        inputs: what it takes, of which a request gives one.
-        outputs: what it gives, the first where a request does not say.
+        inputs: what it takes.
+        needs_all: whether a request gives all of `inputs`, and not one.
+        outputs: what it gives.
         max_header_bytes: bytes of JSON that a request may have.
     """
 
     operation: ClassVar[Literal["encode", "decode"]]
     suffix: ClassVar[str]
+    needs_all: ClassVar[bool]
 
     def __init__(
         self,
@@ -68,6 +74,7 @@ class ProtocolModel(ABC):
         settings: Settings,
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
+        num_default_outputs: int,
         max_data_bytes: int,
     ) -> None:
         self.name = served.name + self.suffix
@@ -75,6 +82,7 @@ class ProtocolModel(ABC):
         self.inputs = inputs
         self.outputs = outputs
         self.max_header_bytes = min(max_data_bytes, _MAX_JSON_BYTES) + BYTES_BESIDE_TOKENS
+        self._default_outputs = outputs[:num_default_outputs]
         self._settings = settings
 
     @abstractmethod
@@ -89,6 +97,10 @@ class ProtocolModel(ABC):
     async def run(self, prepare: Callable[[], Rows], *, deadline: float, receive: Receive) -> Rows:
         """The result of what `prepare` reads in a thread, as `ServedModel` has it."""
 
+    @abstractmethod
+    def split(self, result: Rows) -> Mapping[str, Rows]:
+        """What is in the `result` of a run, by the name of each output."""
+
     def requested(self, request: InferRequest) -> Sequence[tuple[TensorSpec, bool]]:
         """The outputs that `request` asks for, each with whether it is to be binary data.
 
@@ -96,7 +108,8 @@ class ProtocolModel(ABC):
             ParameterError: there is no such output, or one is asked for twice.
         """
         asked = request.outputs or [
-            RequestedOutput(name=self.outputs[0].name, is_binary=request.parameters.binary_data_output)
+            RequestedOutput(name=spec.name, is_binary=request.parameters.binary_data_output)
+            for spec in self._default_outputs
         ]
         if len({output.name for output in asked}) < len(asked):
             raise ParameterError("an output is asked for twice; ask for each once")
@@ -109,8 +122,6 @@ class ProtocolModel(ABC):
             )
         (tensor,) = request.inputs
         _find(self.inputs, tensor.name, kind="input")
-        if request.parameters.resize is not None and tensor.datatype != BYTES:
-            raise ParameterError("resize is for the input image of the encoder; leave it out")
         return tensor
 
 
@@ -119,15 +130,17 @@ class Encoder(ProtocolModel):
 
     operation = "encode"
     suffix = "-encoder"
+    needs_all = False
 
     def __init__(self, served: ServedModel, *, settings: Settings) -> None:
         """Be the encoder of `served`."""
-        level = served.tokenizer.level
         height, width, channels = served.tokenizer.image_shape
-        grid = (-1, *level.latent_grid)
-        outputs = [TensorSpec(name="tokens", datatype="INT32", shape=grid)]
-        if level.codebook_size <= 2**16:
-            outputs.append(TensorSpec(name="tokens_uint16", datatype="UINT16", shape=grid))
+        tokens = _token_specs(served)
+        small = [
+            TensorSpec(name=spec.name + _UINT16, datatype="UINT16", shape=spec.shape)
+            for spec, one in zip(tokens, served.tokenizer.levels.values(), strict=True)
+            if one.level.codebook_size <= 2**16
+        ]
         super().__init__(
             served,
             settings=settings,
@@ -135,7 +148,8 @@ class Encoder(ProtocolModel):
                 TensorSpec(name="pixels", datatype="UINT8", shape=(-1, height, width, channels)),
                 TensorSpec(name="image", datatype=BYTES, shape=(-1,)),
             ],
-            outputs=outputs,
+            outputs=[*tokens, *small],
+            num_default_outputs=len(tokens),
             max_data_bytes=settings.max_images * height * width * channels * _BYTES_PER_VALUE,
         )
 
@@ -152,14 +166,21 @@ class Encoder(ProtocolModel):
                 resize=request.parameters.resize or "crop",
                 settings=settings,
             )
+        if request.parameters.resize is not None:
+            raise _needless_resize()
         pixels = tensor.integers(error=PixelsError, datatypes=(self.inputs[0].datatype,))
         images = tokenizer.check_images(pixels)
         check_count(len(images), what="images", max_images=settings.max_images)
         return images
 
     async def run(self, prepare: Callable[[], Rows], *, deadline: float, receive: Receive) -> Rows:
-        """Tokens int32 [B, h, w]."""
+        """Tokens int32 [B, h, w], or [B, T] of several levels."""
         return await self.served.encode(prepare, deadline=deadline, receive=receive)
+
+    def split(self, result: Rows) -> Mapping[str, Rows]:
+        """The grids [B, h, w] of each level, by both names."""
+        grids = grids_by_field(result, tokenizer=self.served.tokenizer)
+        return grids | {name + _UINT16: tokens for name, tokens in grids.items()}
 
 
 class Decoder(ProtocolModel):
@@ -167,27 +188,46 @@ class Decoder(ProtocolModel):
 
     operation = "decode"
     suffix = "-decoder"
+    needs_all = True
 
     def __init__(self, served: ServedModel, *, settings: Settings) -> None:
         """Be the decoder of `served`."""
-        height, width = served.tokenizer.level.latent_grid
+        num_tokens = math.prod(served.tokenizer.token_shape)
         super().__init__(
             served,
             settings=settings,
-            inputs=[TensorSpec(name="tokens", datatype="INT32", shape=(-1, height, width))],
+            inputs=_token_specs(served),
             outputs=[TensorSpec(name="pixels", datatype="UINT8", shape=(-1, *served.tokenizer.image_shape))],
-            max_data_bytes=settings.max_images * height * width * BYTES_PER_TOKEN,
+            num_default_outputs=1,
+            max_data_bytes=settings.max_images * num_tokens * BYTES_PER_TOKEN,
         )
 
     def read(self, request: InferRequest) -> Rows:
-        """Tokens int32 [B, h, w], from integers of any type."""
-        tokens = self.served.tokenizer.check_tokens(self._only_input(request).integers(error=TokensError))
+        """Tokens int32 [B, h, w], or [B, T] of several levels, from integers of any type."""
+        if request.parameters.resize is not None:
+            raise _needless_resize()
+        tokens = self.served.tokenizer.check_tokens(self._tokens(request))
         check_count(len(tokens), what="token grids", max_images=self._settings.max_images)
         return tokens
 
     async def run(self, prepare: Callable[[], Rows], *, deadline: float, receive: Receive) -> Rows:
         """Images uint8 [B, H, W, 3]."""
         return await self.served.decode(prepare, deadline=deadline, receive=receive)
+
+    def split(self, result: Rows) -> Mapping[str, Rows]:
+        """The images."""
+        return {self.outputs[0].name: result}
+
+    def _tokens(self, request: InferRequest) -> Rows | Mapping[str, Rows]:
+        if len(self.inputs) == 1:
+            return self._only_input(request).integers(error=TokensError)
+        given = {tensor.name: tensor for tensor in request.inputs}
+        names = field_names(self.served.tokenizer)
+        if len(given) < len(request.inputs) or given.keys() != set(names.values()):
+            shown = ", ".join(tensor.name[:50] for tensor in request.inputs)
+            wanted = _names(self.inputs, joined_by=" and ")
+            raise ParameterError(f"the inputs are {shown}; give each of {wanted} once")
+        return {level: given[name].integers(error=TokensError) for level, name in names.items()}
 
 
 _KINDS = (Encoder, Decoder)
@@ -224,12 +264,29 @@ def use(models: Models, name: str, *, version: str | None, settings: Settings) -
         yield kind(served, settings=settings)
 
 
-def outputs_of(result: Rows, *, requested: Sequence[tuple[TensorSpec, bool]]) -> list[Output]:
-    """The `result` of a run as the outputs that are `requested`."""
+def outputs_of(results: Mapping[str, Rows], *, requested: Sequence[tuple[TensorSpec, bool]]) -> list[Output]:
+    """The `results` of a run, by name, as the outputs that are `requested`."""
     return [
-        Output(spec=spec, array=result.astype(DTYPES[spec.datatype], copy=False), is_binary=is_binary)
+        Output(
+            spec=spec,
+            array=results[spec.name].astype(DTYPES[spec.datatype], copy=False),
+            is_binary=is_binary,
+        )
         for spec, is_binary in requested
     ]
+
+
+def _token_specs(served: ServedModel) -> list[TensorSpec]:
+    """The tokens of each level."""
+    tokenizer = served.tokenizer
+    return [
+        TensorSpec(name=name, datatype="INT32", shape=(-1, *tokenizer.levels[level].level.latent_grid))
+        for level, name in field_names(tokenizer).items()
+    ]
+
+
+def _needless_resize() -> ParameterError:
+    return ParameterError("resize is for the input image of the encoder; leave it out")
 
 
 def _find(specs: Sequence[TensorSpec], name: str, *, kind: str) -> TensorSpec:

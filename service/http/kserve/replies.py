@@ -24,7 +24,7 @@ _PLATFORM = "kohonen_tokenizer"
 
 
 def model_metadata(model: ProtocolModel) -> dict[str, Any]:
-    """What a model takes and gives; one of the inputs is enough."""
+    """What a model takes and gives: of an encoder's inputs one is enough, a decoder needs all."""
     return {
         "name": model.name,
         "versions": [model.served.version],
@@ -36,7 +36,7 @@ def model_metadata(model: ProtocolModel) -> dict[str, Any]:
 
 def model_config(model: ProtocolModel) -> dict[str, Any]:
     """The same as Triton's model configuration has it; there the batch is a dimension like the others."""
-    is_optional = len(model.inputs) > 1
+    is_optional = len(model.inputs) > 1 and not model.needs_all
     return {
         "name": model.name,
         "platform": _PLATFORM,
@@ -62,7 +62,7 @@ def infer_response(
     told: dict[str, Any] = {
         "model_name": model.name,
         "model_version": model.served.version,
-        "parameters": {"codebook_hash": model.served.tokenizer.codebook.sha256},
+        "parameters": {"codebook_hash": model.served.identity["codebook_hash"]},
         "outputs": [_output(output) for output in outputs],
     }
     if request_id is not None:

@@ -17,6 +17,7 @@ from ...errors import (
     ParameterError,
     PixelsError,
 )
+from ...level_tokens import grids_by_field
 from ...runtime.images import Resize
 from ...runtime.jpeg import is_small_jpeg
 from .. import media
@@ -33,8 +34,9 @@ from ..openapi import (
     request_docs,
 )
 from ..parameters import ModelParameters, parameter_docs, read_url
-from ..replies import TOKEN_REPLIES, TokenType, tokens_response
-from ..schemas import Encoded, ManyImages, OneImage
+from ..replies import TokenType, negotiate_tokens, tokens_response
+from ..request_schemas import ManyImages, OneImage
+from ..schemas import Encoded, EncodedLevels
 from ..service import service_of
 
 router = APIRouter(tags=["tokens"])
@@ -75,10 +77,11 @@ _REQUEST = request_docs(
 )
 _REPLIES = reply_docs(
     "The tokens.",
-    Encoded,
+    Encoded | EncodedLevels,
     binary={
-        media.NPY: "int32 or uint16 [B, h, w]",
-        media.SAFETENSORS: "`tokens`, int32 or uint16 [B, h, w]; the model's identity in the metadata",
+        media.NPY: "int32 or uint16 [B, h, w], of a model with one level",
+        media.SAFETENSORS: "`tokens`, or `tokens_LEVEL` for each of several levels, int32 or uint16 "
+        "[B, h, w]; the model's identity in the metadata",
     },
     headers=NEGOTIATED,
     errors=(
@@ -104,16 +107,21 @@ _REPLIES = reply_docs(
     | parameter_docs(EncodeParameters, headers=("X-Timeout-S", "X-Expect-Codebook-Hash")),
 )
 async def encode(request: Request) -> Response:
-    """Encode one image or many to grids of tokens, as JSON, .npy or safetensors (by `Accept`)."""
+    """Encode one image or many to grids of tokens, as JSON, .npy or safetensors (by `Accept`).
+
+    Of a model with several levels, JSON and safetensors have the grids of each as `tokens_LEVEL`.
+    """
     service = service_of(request)
     deadline = service.deadline(request)
     parameters = read_url(request, model=EncodeParameters)
-    media_type = media.negotiate(media.accept_of(request.headers), offers=TOKEN_REPLIES)
+    accept = media.accept_of(request.headers)
     with (
         service.admission(deadline=deadline) as place,
         service.use_model(parameters.model, request=request) as model,
     ):
-        parameters.check_codebook(model.tokenizer.level.codebook_size)
+        levels = model.tokenizer.levels
+        media_type = negotiate_tokens(len(levels), accept=accept)
+        parameters.check_codebook(max(one.level.codebook_size for one in levels.values()))
         body = await read_body(
             request,
             media_types=MEDIA_TYPES,
@@ -136,5 +144,6 @@ async def encode(request: Request) -> Response:
             receive=request.receive,
             is_small=body.media_type in media.IMAGES and is_small_jpeg(body.content),
         )
-        reply = partial(tokens_response, tokens, media_type=media_type, model=model, dtype=parameters.dtype)
+        grids = grids_by_field(tokens, tokenizer=model.tokenizer)
+        reply = partial(tokens_response, grids, media_type=media_type, model=model, dtype=parameters.dtype)
         return await service.run_small("encode", "encode", reply, num_values=tokens.size)

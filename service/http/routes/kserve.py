@@ -196,7 +196,7 @@ async def infer(request: Request, service: ServiceDep, name: ModelName, version:
         result = await model.run(prepare, deadline=deadline, receive=request.receive)
         reply = partial(
             infer_response,
-            outputs_of(result, requested=requested),
+            outputs_of(model.split(result), requested=requested),
             request_id=message.id,
             model=model,
             encoding=encoding,

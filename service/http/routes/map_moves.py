@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...errors import ImageCountError, NotAcceptableError, ParameterError, TokenRangeError, TokensError
+from ...level_tokens import as_grids, by_field, one_grid
 from ...runtime.backend import Tokens
 from ...runtime.map_edges import Edge
-from ...token_grids import as_grids, one_grid
 from .. import media
 from ..bodies import check_count
 from ..map_bodies import MapBody, MapCall
-from ..map_replies import MOVE_REPLIES, strip_response
+from ..map_replies import negotiate_moves, strip_response
 from ..models import ServedModel
 from ..openapi import (
     BODY_ERRORS,
@@ -32,22 +32,32 @@ from ..openapi import (
     reply_docs,
     request_docs,
 )
-from ..parameters import ModelParameters, parameter_docs
+from ..parameters import LevelParameters, parameter_docs
 from ..replies import tokens_response
-from ..schemas import Encoded, InterpolateRequest, PerturbRequest
+from ..request_schemas import InterpolateRequest, LevelInterpolateRequest, LevelPerturbRequest, PerturbRequest
+from ..schemas import Encoded, EncodedLevels
 from ..service import Service, ServiceDep
 from ..settings import Settings
 
 router = APIRouter(tags=["map"])
 
-P = TypeVar("P", bound=ModelParameters)
+P = TypeVar("P", bound=LevelParameters)
+Moved = Tokens | dict[str, Tokens]
+"""Of one level, or by level."""
+
+_LEVEL = Field(
+    default=None,
+    description="The level that moves, by its name in /models; the others stay. Without it each level moves "
+    "on its own map. Tokens that name no level are of this one.",
+)
 
 
-class PerturbParameters(ModelParameters):
+class PerturbParameters(LevelParameters):
     """The parameters of /perturb, in the URL or in a JSON body."""
 
     repeatable: ClassVar = frozenset({"offset"})
 
+    level: str | None = _LEVEL
     offset: list[int] = Field(
         description="How far each token moves over the map: [dx, dy], or [dx] on a 1-D map; in the URL the "
         "parameter is given once for each. On a hexagonal map dy leads down and to the right. Here or in a "
@@ -60,9 +70,10 @@ class PerturbParameters(ModelParameters):
     )
 
 
-class InterpolateParameters(ModelParameters):
+class InterpolateParameters(LevelParameters):
     """The parameters of /interpolate, in the URL or in a JSON body."""
 
+    level: str | None = _LEVEL
     steps: int = Field(
         default=8,
         ge=2,
@@ -73,7 +84,6 @@ class InterpolateParameters(ModelParameters):
 
 _PERTURB = MapBody(
     operation="perturb",
-    names=("tokens",),
     parameters=PerturbParameters,
     example='{"tokens": [h][w] or [B][h][w], "offset": [1, 1], "edge": "clamp"}',
 )
@@ -88,10 +98,11 @@ _INTERPOLATE = MapBody(
 def _replies(description: str, *, shape: str) -> Responses:
     return reply_docs(
         description,
-        Encoded,
+        Encoded | EncodedLevels,
         binary={
-            media.NPY: f"int32 {shape}",
-            media.SAFETENSORS: f"`tokens`, int32 {shape}; the model's identity in the metadata",
+            media.NPY: f"int32 {shape}, of one level",
+            media.SAFETENSORS: f"`tokens`, or `tokens_LEVEL` of each level, int32 {shape}; the model's "
+            "identity in the metadata",
             media.PNG: "the images of the tokens, side by side in one picture",
         },
         headers=NEGOTIATED,
@@ -112,16 +123,21 @@ def _replies(description: str, *, shape: str) -> Responses:
     response_class=Response,
     responses=_replies("The moved tokens.", shape="[B, h, w]"),
     openapi_extra=request_docs(
-        json_body(PerturbRequest),
+        json_body(PerturbRequest, LevelPerturbRequest),
         binary_body(media.NPY, "integers [h, w] or [B, h, w]; the parameters are in the URL"),
         binary_body(
-            media.SAFETENSORS, "one tensor of such integers, `tokens`; the parameters are in the URL"
+            media.SAFETENSORS,
+            "one tensor of such integers, `tokens`, or `tokens_LEVEL` of each level; the parameters are in "
+            "the URL",
         ),
     )
     | parameter_docs(PerturbParameters, headers=("X-Timeout-S", "X-Expect-Codebook-Hash")),
 )
 async def perturb(request: Request, service: ServiceDep) -> Response:
-    """Move each token by `offset` on the map (Figure 5 of the paper): tokens, or a picture (by `Accept`)."""
+    """Move each token by `offset` on the map (Figure 5 of the paper): tokens, or a picture (by `Accept`).
+
+    Of several levels it is every level on its own map, or `level` alone (Figures 8 and 9).
+    """
     return await _answer(request, service, kind=_PERTURB, move=_perturb)
 
 
@@ -130,7 +146,7 @@ async def perturb(request: Request, service: ServiceDep) -> Response:
     summary="A path over the map between two grids of tokens",
     response_class=Response,
     responses=_replies("The grids on the way, the two ends included.", shape="[steps, h, w]"),
-    openapi_extra=request_docs(json_body(InterpolateRequest))
+    openapi_extra=request_docs(json_body(InterpolateRequest, LevelInterpolateRequest))
     | parameter_docs(InterpolateParameters, headers=("X-Timeout-S", "X-Expect-Codebook-Hash")),
 )
 async def interpolate(request: Request, service: ServiceDep) -> Response:
@@ -143,36 +159,44 @@ async def _answer(
     service: Service,
     *,
     kind: MapBody[P],
-    move: Callable[[MapCall[P], ServedModel, Settings], Tokens],
+    move: Callable[[MapCall[P], ServedModel, Settings], Moved],
 ) -> Response:
     deadline = service.deadline(request)
-    media_type = media.negotiate(media.accept_of(request.headers), offers=MOVE_REPLIES)
+    accept = media.accept_of(request.headers)
     settings = service.settings
     with service.admission(deadline=deadline) as place:
         max_tokens = settings.max_images * service.models.max_tokens_per_image(None)
         call = await kind.read(request, max_tokens=max_tokens, service=service, place=place)
         with service.use_model(call.parameters.model or call.model, request=request) as model:
-            tokens = await service.run(kind.operation, "infer", partial(move, call, model, settings))
+            tokenizer = model.tokenizer
+            media_type = negotiate_moves(call.tokens[0], tokenizer=tokenizer, accept=accept)
+            moved = await service.run(kind.operation, "infer", partial(move, call, model, settings))
             if media_type == media.PNG:
-                images = await model.decode(lambda: tokens, deadline=deadline, receive=request.receive)
+                rows = partial(tokenizer.check_tokens, moved)
+                images = await model.decode(rows, deadline=deadline, receive=request.receive)
                 reply = partial(strip_response, images, model=model)
             else:
-                reply = partial(tokens_response, tokens, media_type=media_type, model=model)
+                reply = partial(tokens_response, by_field(moved), media_type=media_type, model=model)
             return await service.run(kind.operation, "encode", reply)
 
 
-def _perturb(call: MapCall[PerturbParameters], model: ServedModel, settings: Settings) -> Tokens:
+def _perturb(call: MapCall[PerturbParameters], model: ServedModel, settings: Settings) -> Moved:
     call.check_claims(model.identity)
-    grids = as_grids(call.tokens[0])
-    check_count(len(grids), what="token grids", max_images=settings.max_images)
-    tokens = model.tokenizer.check_tokens(grids)
-    return model.tokenizer.topology.perturb(tokens, offset=call.parameters.offset, edge=call.parameters.edge)
+    parameters, tokenizer = call.parameters, model.tokenizer
+    sent = call.tokens[0].each(as_grids)
+    check_count(max(map(len, sent.arrays)), what="token grids", max_images=settings.max_images)
+    tokens = sent.grids(tokenizer, level=parameters.level)
+    return tokenizer.perturb(tokens, offset=parameters.offset, edge=parameters.edge, level=parameters.level)
 
 
-def _interpolate(call: MapCall[InterpolateParameters], model: ServedModel, settings: Settings) -> Tokens:
+def _interpolate(call: MapCall[InterpolateParameters], model: ServedModel, settings: Settings) -> Moved:
     call.check_claims(model.identity)
-    steps = call.parameters.steps
+    steps, level = call.parameters.steps, call.parameters.level
     if steps > settings.max_images:
         raise ParameterError(f"steps is {steps}, the limit is {settings.max_images}; ask for fewer")
-    start, end = (model.tokenizer.check_tokens(one_grid(grid))[0] for grid in call.tokens)
-    return model.tokenizer.topology.interpolate(start, end, num_steps=steps)
+    start, end = (_first(sent.each(one_grid).grids(model.tokenizer, level=level)) for sent in call.tokens)
+    return model.tokenizer.interpolate(start, end, num_steps=steps, level=level)
+
+
+def _first(grids: Moved) -> Moved:
+    return {name: grid[0] for name, grid in grids.items()} if isinstance(grids, dict) else grids[0]

@@ -10,14 +10,14 @@ from starlette.responses import Response
 from ...errors import ModelNotFoundError, NotAcceptableError, NotReadyError, StoppingError
 from .. import media
 from ..openapi import IDENTITY, MODEL_ERRORS, NEGOTIATED, header_docs, reply_docs
-from ..parameters import ModelParameters, NoParameters, from_url, parameter_docs
+from ..parameters import LevelParameters, NoParameters, from_url, parameter_docs
 from ..replies import CODEBOOK_REPLIES, codebook_response, map_response
 from ..schemas import CodebookContent, ModelCard, Models
 from ..service import Admitted, ServiceDep
 
 router = APIRouter(tags=["model"])
 
-ModelDep = Annotated[ModelParameters, Depends(from_url(ModelParameters))]
+LevelDep = Annotated[LevelParameters, Depends(from_url(LevelParameters))]
 
 
 @router.get(
@@ -52,13 +52,14 @@ async def get_models(service: ServiceDep) -> Models:
         headers=NEGOTIATED,
         errors=(*MODEL_ERRORS, NotAcceptableError),
     ),
-    openapi_extra=parameter_docs(ModelParameters, headers=("X-Expect-Codebook-Hash",)),
+    openapi_extra=parameter_docs(LevelParameters, headers=("X-Expect-Codebook-Hash",)),
 )
-async def get_codebook(request: Request, service: ServiceDep, parameters: ModelDep) -> Response:
+async def get_codebook(request: Request, service: ServiceDep, parameters: LevelDep) -> Response:
     """Give every code vector and its coordinates, as JSON, or the vectors as .npy (by `Accept`)."""
     media_type = media.negotiate(media.accept_of(request.headers), offers=CODEBOOK_REPLIES)
     with service.use_model(parameters.model, request=request) as model:
-        reply = partial(codebook_response, model, media_type=media_type)
+        level = model.tokenizer.levels.choose(parameters.level)
+        reply = partial(codebook_response, model, level=level, media_type=media_type)
         return await service.run("codebook", "encode", reply)
 
 
@@ -67,7 +68,8 @@ async def get_codebook(request: Request, service: ServiceDep, parameters: ModelD
     summary="The map as a picture",
     response_class=Response,
     responses=reply_docs(
-        "Every code decoded as a constant grid, each at its place on the map.",
+        "Every code decoded as a constant grid, each at its place on the map. Other levels have the token in "
+        "the middle of their map in every place, which the header `X-Held-Tokens` names, as in `bottom=6`.",
         None,
         binary={media.PNG: "rows * H pixels high, columns * W wide"},
         headers=("ETag", "Cache-Control", *IDENTITY),
@@ -79,10 +81,11 @@ async def get_codebook(request: Request, service: ServiceDep, parameters: ModelD
             "headers": header_docs("ETag", "Cache-Control"),
         }
     },
-    openapi_extra=parameter_docs(ModelParameters, headers=("If-None-Match",)),
+    openapi_extra=parameter_docs(LevelParameters, headers=("If-None-Match",)),
 )
-async def get_map(request: Request, service: ServiceDep, parameters: ModelDep) -> Response:
+async def get_map(request: Request, service: ServiceDep, parameters: LevelDep) -> Response:
     """Show the map: where the model is well ordered, neighbors look alike."""
     service.require_warm()
     model = service.models.get(parameters.model)
-    return map_response(model, if_none_match=request.headers.get("if-none-match"))
+    level = model.tokenizer.levels.choose(parameters.level)
+    return map_response(model, level=level, if_none_match=request.headers.get("if-none-match"))

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...errors import NotAcceptableError, ParameterError
+from ...runtime.levels import TokenLevel
 from ...runtime.neighbor_table import NeighborTable
-from ...runtime.tokenizer import Tokenizer
 from .. import media
 from ..map_replies import TABLE_REPLIES, table_response
 from ..openapi import MODEL_ERRORS, NEGOTIATED, reply_docs
@@ -49,20 +49,21 @@ async def get_neighbor_table(
     """Give the tokens near each token in one table, as JSON, .npy or safetensors (by `Accept`)."""
     media_type = media.negotiate(media.accept_of(request.headers), offers=TABLE_REPLIES)
     with service.use_model(parameters.model, request=request) as model:
-        find = partial(_find, parameters, tokenizer=model.tokenizer, settings=service.settings)
+        level = model.tokenizer.levels.choose(parameters.level)
+        find = partial(_find, parameters, level=level, settings=service.settings)
         table = await service.run("neighbor-table", "infer", find)
-        reply = partial(table_response, table, media_type=media_type, model=model)
+        reply = partial(table_response, table, media_type=media_type, model=model, level=level)
         return await service.run("neighbor-table", "encode", reply)
 
 
-def _find(parameters: NearParameters, *, tokenizer: Tokenizer, settings: Settings) -> NeighborTable:
-    codebook_size = tokenizer.level.codebook_size
+def _find(parameters: NearParameters, *, level: TokenLevel, settings: Settings) -> NeighborTable:
+    codebook_size = level.level.codebook_size
     num_pairs = codebook_size**2
     if parameters.by == "codebook" and num_pairs > settings.max_table_pairs:
         raise ParameterError(
             f'by="codebook" compares {num_pairs} pairs of codes, the limit is {settings.max_table_pairs}; '
             'ask by="map", or /neighbors for some of the tokens'
         )
-    search = tokenizer.topology.search(radius=parameters.radius, k=parameters.k, by=parameters.by)
+    search = level.topology.search(radius=parameters.radius, k=parameters.k, by=parameters.by)
     check_values(codebook_size, row_size=search.width, fix="a smaller radius or k", settings=settings)
     return search.find_all()

@@ -11,11 +11,19 @@ from starlette.responses import Response
 
 from ...errors import ParameterError, TokenizerError, TokenRangeError
 from ...json_object import read_json_object
-from ...runtime.tokenizer import Tokenizer
+from ...runtime.levels import TokenLevel
 from .. import media
 from ..bodies import BYTES_BESIDE_TOKENS, BYTES_PER_TOKEN, read_body
 from ..openapi import BODY_ERRORS, MODEL_ERRORS, Responses, json_body, reply_docs, request_docs
-from ..parameters import ModelParameters, from_url, parameter_docs, together, url_values, validate
+from ..parameters import (
+    LevelParameters,
+    ModelParameters,
+    from_url,
+    parameter_docs,
+    together,
+    url_values,
+    validate,
+)
 from ..replies import json_response
 from ..schemas import NeighborsOfToken, NeighborsOfTokens
 from ..service import Admitted, Service, ServiceDep
@@ -24,7 +32,7 @@ from ..settings import Settings
 router = APIRouter(tags=["map"])
 
 
-class NearParameters(ModelParameters):
+class NearParameters(LevelParameters):
     """What is near a token."""
 
     radius: float | None = Field(
@@ -108,29 +116,30 @@ def _parse(content: bytes, in_url: Mapping[str, Any]) -> NeighborsParameters:
 
 async def _answer(parameters: NeighborsParameters, *, request: Request, service: Service) -> Response:
     with service.use_model(parameters.model, request=request) as model:
-        find = partial(_find, parameters, tokenizer=model.tokenizer, settings=service.settings)
+        level = model.tokenizer.levels.choose(parameters.level)
+        find = partial(_find, parameters, level=level, settings=service.settings)
         neighborhoods = await service.run("neighbors", "infer", find)
         content = neighborhoods[0] if parameters.tokens is None else {"results": neighborhoods}
-        reply = partial(json_response, content | model.identity)
+        reply = partial(json_response, content | model.identity_with(level))
         return await service.run("neighbors", "encode", reply)
 
 
-def _find(
-    parameters: NeighborsParameters, *, tokenizer: Tokenizer, settings: Settings
-) -> list[dict[str, Any]]:
+def _find(parameters: NeighborsParameters, *, level: TokenLevel, settings: Settings) -> list[dict[str, Any]]:
     """What is near each token that is asked for, in their order, as the reply has it."""
     tokens = _tokens(parameters, max_tokens=settings.max_neighbor_tokens)
     neighborhoods: list[dict[str, Any]] = []
     num_neighbors = 0
     for token in tokens:
-        neighbors = tokenizer.neighbors(token, radius=parameters.radius, k=parameters.k, by=parameters.by)
+        neighbors = level.topology.neighbors(
+            token, radius=parameters.radius, k=parameters.k, by=parameters.by
+        )
         num_neighbors += len(neighbors)
         if num_neighbors > settings.max_neighbors:
             raise ParameterError(
                 f"the tokens have {num_neighbors} neighbors or more, the limit is {settings.max_neighbors}; "
                 "ask for fewer tokens, or a smaller radius or k"
             )
-        coordinates = tokenizer.codebook.coordinates[token].tolist()
+        coordinates = level.codebook.coordinates[token].tolist()
         neighborhoods.append({"token": token, "coordinates": coordinates, "neighbors": neighbors})
     return neighborhoods
 

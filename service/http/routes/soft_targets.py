@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...errors import NotAcceptableError, TokenizerError, TokenRangeError, TokensError
+from ...runtime.levels import TokenLevel
 from ...runtime.soft_targets import DenseTargets, SparseTargets
 from .. import media
 from ..map_bodies import MapBody, MapCall
@@ -24,8 +25,9 @@ from ..openapi import (
     reply_docs,
     request_docs,
 )
-from ..parameters import ModelParameters, from_url, parameter_docs
-from ..schemas import DenseTargetsContent, SoftTargetsRequest, SparseTargetsContent
+from ..parameters import LevelParameters, from_url, parameter_docs
+from ..request_schemas import LevelSoftTargetsRequest, SoftTargetsRequest
+from ..schemas import DenseTargetsContent, SparseTargetsContent
 from ..service import Admitted, Service, ServiceDep
 from ..settings import Settings
 from ..table_limits import check_values
@@ -33,7 +35,7 @@ from ..table_limits import check_values
 router = APIRouter(tags=["map"])
 
 
-class SoftTargetsParameters(ModelParameters):
+class SoftTargetsParameters(LevelParameters):
     """The parameters of /soft-targets, in the URL or in a JSON body."""
 
     sigma: float = Field(
@@ -56,7 +58,6 @@ class SoftTargetsParameters(ModelParameters):
 
 _BODY = MapBody(
     operation="soft-targets",
-    names=("tokens",),
     parameters=SoftTargetsParameters,
     example='{"tokens": [0, 1], "sigma": 1.0, "radius": 2.0}',
 )
@@ -101,10 +102,12 @@ async def get_soft_targets(
     response_class=Response,
     responses=_replies(*BODY_ERRORS, TokensError, TokenRangeError),
     openapi_extra=request_docs(
-        json_body(SoftTargetsRequest),
+        json_body(SoftTargetsRequest, LevelSoftTargetsRequest),
         binary_body(media.NPY, "integers of any shape; the parameters are in the URL"),
         binary_body(
-            media.SAFETENSORS, "one tensor of such integers, `tokens`; the parameters are in the URL"
+            media.SAFETENSORS,
+            "one tensor of such integers, `tokens`, or `tokens_LEVEL` of each level; the parameters are in "
+            "the URL",
         ),
     )
     | parameter_docs(SoftTargetsParameters, headers=("X-Expect-Codebook-Hash",)),
@@ -121,29 +124,29 @@ async def _answer(call: MapCall[SoftTargetsParameters], *, request: Request, ser
     accept = media.accept_of(request.headers)
     media_type = negotiate_targets(is_sparse=call.parameters.is_sparse, accept=accept)
     with service.use_model(call.parameters.model or call.model, request=request) as model:
-        weigh = partial(_weigh, call, model=model, settings=service.settings)
+        level = model.tokenizer.levels.choose(call.parameters.level)
+        weigh = partial(_weigh, call, model=model, level=level, settings=service.settings)
         targets = await service.run("soft-targets", "infer", weigh)
-        reply = partial(targets_response, targets, media_type=media_type, model=model)
+        reply = partial(targets_response, targets, media_type=media_type, model=model, level=level)
         return await service.run("soft-targets", "encode", reply)
 
 
 def _weigh(
-    call: MapCall[SoftTargetsParameters], *, model: ServedModel, settings: Settings
+    call: MapCall[SoftTargetsParameters], *, model: ServedModel, level: TokenLevel, settings: Settings
 ) -> DenseTargets | SparseTargets:
     """The targets of the call's tokens, or of every token if it has none."""
     call.check_claims(model.identity)
-    tokenizer = model.tokenizer
-    tokens = call.tokens[0] if call.tokens else None
-    num_tokens = tokenizer.level.codebook_size if tokens is None else tokens.size
+    tokens = call.tokens[0].of_level(level, tokenizer=model.tokenizer) if call.tokens else None
+    num_tokens = level.level.codebook_size if tokens is None else tokens.size
     sigma, radius, k = call.parameters.sigma, call.parameters.radius, call.parameters.k
-    topology = tokenizer.topology
+    topology = level.topology
     if call.parameters.is_sparse:
         row_size = topology.search(radius=radius, k=k).width + 1
         check_values(
             num_tokens, row_size=row_size, fix="fewer tokens, or a smaller radius or k", settings=settings
         )
         return topology.sparse_soft_targets(tokens, sigma=sigma, radius=radius, k=k)
-    row_size = tokenizer.level.codebook_size
+    row_size = level.level.codebook_size
     check_values(
         num_tokens, row_size=row_size, fix="fewer tokens, or some codes by radius or k", settings=settings
     )

@@ -39,13 +39,9 @@ def test_a_broken_only_version_has_no_others(models):
     assert "rename" not in str(refused.value)
 
 
-def test_a_bundle_of_two_levels_is_refused_at_the_start(two_level_bundle):
-    with pytest.raises(
-        BundleError, match="has 2 levels of tokens, and the service takes 1; use Tokenizer"
-    ) as e:
-        load_models(Settings(bundle=two_level_bundle))
-    assert str(e.value).startswith(str(two_level_bundle))
-    assert "\n" not in str(e.value)
+def test_a_bundle_of_two_levels_is_loaded_as_any_other(two_level_bundle):
+    (model,) = load_models(Settings(bundle=two_level_bundle))
+    assert list(model.tokenizer.levels) == ["top", "bottom"]
 
 
 def test_a_process_that_is_started_again_loads_what_is_sound(models, caplog):

@@ -140,3 +140,30 @@ def test_graphs_of_other_levels_than_the_manifests_are_refused(two_level_bundle,
         OnnxBackend.load(bundle, num_threads=1)
     assert str(pixels_group(ImageSpec(height=8, width=8))) == "pixels uint8 [B, 8, 8, 3]"
     assert tokens_group(bundle.manifest.levels).shape == (5,)
+
+
+def test_every_level_moves_on_its_own_map_or_one_alone(tokenizer):
+    tokens = {"top": np.array([[[5]]]), "bottom": np.array([[[0, 1], [10, 11]]])}
+    moved = tokenizer.perturb(tokens, offset=(1, 1), level="top")
+    assert moved["top"].tolist() == [[[10]]], "one to the right and one down, on rows of four"
+    assert moved["bottom"].tolist() == tokens["bottom"].tolist()
+    moved = tokenizer.perturb(tokens, offset=(2,), level="bottom")
+    assert moved["bottom"].tolist() == [[[2, 3], [11, 11]]]
+    assert list(moved) == ["top", "bottom"]
+    with pytest.raises(ParameterError, match="level bottom: offset has 2 steps and the map 1 axes"):
+        tokenizer.perturb(tokens, offset=(1, 1))
+    with pytest.raises(TokensError, match="takes those of top, bottom by name"):
+        tokenizer.perturb({"top": tokens["top"]}, offset=(1, 1))
+
+
+def test_a_path_of_levels_leads_over_each_map_or_over_one(tokenizer):
+    start = {"top": np.array([[0]]), "bottom": np.zeros((2, 2), int)}
+    end = {"top": np.array([[10]]), "bottom": np.full((2, 2), 4)}
+    path = tokenizer.interpolate(start, end, num_steps=3)
+    assert path["top"].ravel().tolist() == [0, 5, 10], "over (1, 1) on rows of four"
+    assert path["bottom"][:, 0, 0].tolist() == [0, 2, 4]
+    alone = tokenizer.interpolate(start, end, num_steps=3, level="bottom")
+    assert alone["top"].ravel().tolist() == [0, 0, 0]
+    assert np.array_equal(alone["bottom"], path["bottom"])
+    with pytest.raises(TokensError, match="takes those of top, bottom by name"):
+        tokenizer.interpolate(start, end["bottom"], num_steps=3)
