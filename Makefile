@@ -34,7 +34,7 @@ test: check ## Every check and every test
 test-ray: .venv/.ready ## The tests that start a Ray cluster on this machine
 	$(RUN)pytest -m ray tests/service/test_ray_deployment.py
 
-image: ## Build the container image TARGET (cpu; or gpu, torch, train) with ENGINE (docker)
+image: ## Build the container image TARGET (cpu; or gpu, torch, train, batch) with ENGINE (docker)
 	$(ENGINE) build --target $(TARGET) --tag kohonen-tokenizer:$(TARGET) $(ENGINE_BUILD) \
 	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) .
 
