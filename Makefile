@@ -19,7 +19,7 @@ ON_DEVICE = $(if $(DEVICE),--device $(DEVICE))
 INSTALL = $(UV) pip install --quiet --constraints constraints.txt --build-constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve image test test-ray test-containers fuzz check format benchmark bundle constraints clean
+.PHONY: help serve image test test-ray test-containers fuzz release-check check format benchmark bundle constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test-containers: .venv/.ready ## Build the images and try the compose file (ENGI
 
 fuzz: .venv/.ready ## Calls made up from the OpenAPI document, EXAMPLES (200) of each and others every time
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),200) $(RUN)pytest --capture=no tests/service/http/test_schemathesis.py
+
+release-check: $(UV) ## Build HEAD from a clean clone, install both distributions alone, and use them
+	$(PYTHON) release/check.py $(UV)
 
 check: .venv/.ready .venv-serve/.ready ## Format, lint, types and the direction of imports
 	$(RUN)ruff format --check --quiet .
