@@ -4,6 +4,7 @@
 #   gpu    the same on NVIDIA GPUs: CUDA's libraries come from the package index, no CUDA base image is needed
 #   torch  can also serve a bundle's TorchScript and torch.export graphs, on both
 #   train  the commands train, evaluate and export
+#   batch  datasets of tokens: the commands encode, decode, verify and tokens, on a CPU
 #
 # Build: docker build --target gpu --tag kohonen-tokenizer:gpu .
 ARG BASE=python:3.11-slim
@@ -34,6 +35,9 @@ FROM build AS build-cpu
 # Half of the image, and of no use without the libraries of CUDA; only the wheel for x86_64 has them.
 RUN rm -f /opt/tokenizer/lib/python3.*/site-packages/onnxruntime/capi/libonnxruntime_providers_cuda.so \
           /opt/tokenizer/lib/python3.*/site-packages/onnxruntime/capi/libonnxruntime_providers_tensorrt.so
+
+FROM build-cpu AS build-batch
+RUN uv pip install --quiet --require-hashes --constraints constraints.txt --requirement pyproject.toml --extra batch
 
 FROM build AS package
 COPY kohonen_tokenizer kohonen_tokenizer
@@ -67,6 +71,15 @@ ENV TOKENIZER_IMAGE_TARGET=train
 COPY --from=build-train /opt/tokenizer /opt/tokenizer
 COPY --from=package /opt/package /opt/package
 CMD ["train", "--help"]
+
+FROM runtime AS batch
+ENV TOKENIZER_IMAGE_TARGET=batch KOHONEN_BUNDLE=/bundle
+# Python raises KeyboardInterrupt for it: the job stops at its next batch, and says so.
+STOPSIGNAL SIGINT
+COPY bundles/cifar10-ksom-512 /bundle
+COPY --from=build-batch /opt/tokenizer /opt/tokenizer
+COPY --from=package /opt/package /opt/package
+CMD ["encode", "--help"]
 
 FROM runtime AS serve
 ENV KOHONEN_BUNDLE=/bundle KOHONEN_HOST=0.0.0.0

@@ -19,7 +19,7 @@ ON_DEVICE = $(if $(DEVICE),--device $(DEVICE))
 INSTALL = $(UV) pip install --quiet --constraints constraints.txt --build-constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve image test test-ray test-containers fuzz check format benchmark bundle constraints clean
+.PHONY: help serve image test test-ray test-containers fuzz audit secrets release-check check format benchmark bundle constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ test: check ## Every check and every test
 test-ray: .venv/.ready ## The tests that start a Ray cluster on this machine
 	$(RUN)pytest -m ray tests/service/test_ray_deployment.py
 
-image: ## Build the container image TARGET (cpu; or gpu, torch, train) with ENGINE (docker)
+image: ## Build the container image TARGET (cpu; or gpu, torch, train, batch) with ENGINE (docker)
 	$(ENGINE) build --target $(TARGET) --tag kohonen-tokenizer:$(TARGET) $(ENGINE_BUILD) \
 	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) .
 
@@ -43,6 +43,15 @@ test-containers: .venv/.ready ## Build the images and try the compose file (ENGI
 
 fuzz: .venv/.ready ## Calls made up from the OpenAPI document, EXAMPLES (200) of each and others every time
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),200) $(RUN)pytest --capture=no tests/service/http/test_schemathesis.py
+
+audit: .venv/.ready ## Known vulnerabilities of the packages in constraints.txt, as pypi.org tells
+	$(RUN)python release/audit.py
+
+secrets: .venv/.ready ## Look for keys and passwords in the files that git has
+	git ls-files -z | xargs -0 $(RUN)detect-secrets-hook --no-verify --baseline .secrets.baseline
+
+release-check: $(UV) ## Build HEAD from a clean clone, install both distributions alone, and use them
+	$(PYTHON) release/check.py $(UV)
 
 check: .venv/.ready .venv-serve/.ready ## Format, lint, types and the direction of imports
 	$(RUN)ruff format --check --quiet .

@@ -14,7 +14,7 @@ PACKAGE = "kohonen-tokenizer"
 
 # The container images set it to their target: nothing can be installed in them, but another may be taken.
 IMAGE_VARIABLE = "TOKENIZER_IMAGE_TARGET"
-_IMAGE_TARGETS = {"gpu": "gpu", "torch": "torch", "training": "train", "export": "train"}
+_IMAGE_TARGETS = {"gpu": "gpu", "torch": "torch", "batch": "batch", "training": "train", "export": "train"}
 
 
 def install_command(extra: str) -> str:

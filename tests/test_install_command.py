@@ -57,7 +57,7 @@ def test_an_extra_comes_from_where_the_package_came_from(
     assert install_command("torch") == command
 
 
-@pytest.mark.parametrize("extra", ["gpu", "torch", "training", "export"])
+@pytest.mark.parametrize("extra", ["gpu", "torch", "batch", "training", "export"])
 def test_in_an_image_it_builds_the_one_that_has_the_extra(
     monkeypatch: pytest.MonkeyPatch, extra: str
 ) -> None:

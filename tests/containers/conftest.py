@@ -11,9 +11,7 @@ import pytest
 
 from kohonen_tokenizer import __version__
 
-from .stack import BUILD, PROJECT, Stack, run, wait_until
-
-IMAGE = "kohonen-tokenizer-test"
+from .stack import BUILD, IMAGE, PROJECT, Stack, run, wait_until
 
 
 def _free_port() -> int:
@@ -21,12 +19,22 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def _build(target: str) -> str:
+    tag = f"{IMAGE}:{target}"
+    run(*BUILD, "--target", target, "--tag", tag, "--build-arg", f"VERSION={__version__}", ".")
+    return tag
+
+
 @pytest.fixture(scope="session")
 def image() -> str:
     """The CPU image, built from this tree."""
-    tag = f"{IMAGE}:cpu"
-    run(*BUILD, "--target", "cpu", "--tag", tag, "--build-arg", f"VERSION={__version__}", ".")
-    return tag
+    return _build("cpu")
+
+
+@pytest.fixture(scope="session")
+def batch_image() -> str:
+    """The image of the offline job, built from this tree."""
+    return _build("batch")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import httpx
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "kohonen-test"
+IMAGE = "kohonen-tokenizer-test"
 ENGINE = shlex.split(os.environ.get("ENGINE", "docker"))
 COMPOSE = shlex.split(os.environ.get("COMPOSE", "docker compose"))
 BUILD = [*ENGINE, "build", *shlex.split(os.environ.get("ENGINE_BUILD", ""))]

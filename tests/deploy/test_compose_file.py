@@ -35,10 +35,21 @@ def test_only_the_balancer_can_be_opened_to_the_network() -> None:
     assert all(port.startswith("127.0.0.1:") for of_service in ports.values() for port in of_service)
 
 
+def test_offline_job_reaches_no_network_and_writes_its_dataset_only() -> None:
+    job = SERVICES["encode-job"]
+    assert job["profiles"] == ["batch"]
+    assert job["network_mode"] == "none"
+    mounted = dict(volume.rsplit("}:", 1)[::-1] for volume in job["volumes"])
+    assert {place for place in mounted if not place.endswith(":ro")} == {"/dest"}
+    # What it is called with is what is mounted.
+    assert {place.removesuffix(":ro") for place in mounted} == {"/bundle", *job["command"][1:]}
+    assert job["command"] == ["encode", "/source", "/dest"]
+
+
 def test_what_is_built_is_a_target_of_the_dockerfile() -> None:
     targets = set(re.findall(r"^FROM .* AS (\w+)$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE))
     built = {service["build"]["target"] for service in SERVICES.values() if "build" in service}
-    assert built == {"cpu", "gpu", "train"}
+    assert built == {"cpu", "gpu", "batch", "train"}
     assert built | {"torch"} <= targets
 
 
