@@ -85,3 +85,24 @@ def test_figures_of_the_card_hold_on_test_images(tokenizer):
         metrics["psnr_by_offset"][1], abs=0.3
     )
     assert len(np.unique(tokens)) >= 0.95 * 512
+
+
+@pytest.fixture(scope="module")
+def two_levels():
+    return Tokenizer.load(ROOT / "bundles" / "imagenet-sample-ksom-512", num_threads=1)
+
+
+def test_photographs_come_back_from_two_levels(two_levels, crop_photos):
+    photos = crop_photos(4, size=256)
+    tokens = two_levels.encode(photos)
+    assert {level: grid.shape for level, grid in tokens.items()} == {
+        "top": (4, 32, 32),
+        "bottom": (4, 64, 64),
+    }
+    assert psnr(two_levels.decode(tokens), photos) > 22
+    moved = {level: tokens | {level: shifted(tokens[level], 1)} for level in tokens}
+    random = np.random.default_rng(0).permutation(512)
+    shuffled = {level: tokens | {level: random[tokens[level]]} for level in tokens}
+    for level in tokens:
+        by_map, by_chance = (psnr(two_levels.decode(changed[level]), photos) for changed in (moved, shuffled))
+        assert by_map > by_chance + (4 if level == "bottom" else 0.3)
