@@ -3,37 +3,27 @@
 B images, H W pixels, h w latent grid, K codebook_size, S steps; ... is any shape of tokens.
 """
 
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Sized
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from types import TracebackType
-from typing import Self, SupportsIndex, TypeVar
+from typing import SupportsIndex
 
-import httpx
 import numpy as np
 import numpy.typing as npt
 
-from .base import BaseClient
 from .batches import Batch, joined, slices
-from .core import By, Edge, Resize, deadline_after, seconds_until, too_late
+from .core import By, Edge, Resize, deadline_after
 from .grids import GridBatch, LevelGrids, joined_grids, plain
-from .http import FAILURES, HttpOptions, lost, reply_of, timeout_of
 from .images import ManyImages, batches_of, count_of
 from .progress import progress_bar
 from .records import Codebook, Grids, IntegerGrids, IntegerTokens, Level, Model, Neighbor, Pixels
 from .served_level import ServedLevel
+from .threaded import ThreadedClient
 from .tokens import as_given, grids_to_decode, grids_to_move
-from .transport import Lost, Outcome, Prepare, Reply, Send, Steps
-
-T = TypeVar("T")
-A = TypeVar("A", bound=Sized)
+from .transport import Steps
 
 
-class Client(BaseClient):
+class Client(ThreadedClient):
     """The tokenizer behind a URL, with the methods and arrays of the one in this process.
 
     Safe to use from several threads. The model is asked for once; from then on, or from the start with
@@ -213,33 +203,12 @@ class Client(BaseClient):
         """
         return {"model": self._model.name, "codebook_hash": self._model.codebook_hash}
 
-    def close(self) -> None:
-        """Close the connections, when the requests under way are over."""
-        # A connection that a thread is just opening would otherwise never be closed.
-        self._threads.shutdown(cancel_futures=True)
-        self._http.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     @property
     def _model(self) -> Model:
         return self._run(self._core.model(deadline=deadline_after(None)))
 
     def _codebook(self, level: str | None = None) -> Codebook:
         return self._run(self._core.codebook(level=level, deadline=deadline_after(None)))
-
-    def _open(self, options: HttpOptions) -> None:
-        self._http = httpx.Client(**options)
-        self._threads = ThreadPoolExecutor(self._concurrency, thread_name_prefix="tokenizer-client")
 
     def _encoded(
         self, images: ManyImages, *, resize: Resize, progress: bool, deadline_s: float | None
@@ -254,71 +223,3 @@ class Client(BaseClient):
             for part in stream:
                 advance(len(part))
                 yield part
-
-    def _stream(
-        self, batches: Iterator[Batch], steps: Callable[[Batch], Steps[list[A]]], deadline: float
-    ) -> Generator[A, None, None]:
-        """The results of `steps` for each of `batches`, in their order, made in threads."""
-        # Before the threads begin, so that all of them expect the same codebook.
-        self._run(self._core.model(deadline=deadline))
-        stop = threading.Event()
-        window: deque[Future[list[A]]] = deque()
-        try:
-            for batch in batches:
-                window.append(self._threads.submit(self._run, steps(batch), stop=stop))
-                if len(window) == self._num_ahead:
-                    yield from _result(window.popleft(), deadline)
-            while window:
-                yield from _result(window.popleft(), deadline)
-        finally:
-            stop.set()
-            for future in window:
-                future.cancel()
-
-    def _run(self, steps: Steps[T], *, stop: threading.Event | None = None) -> T:
-        """Do `steps`, and give what they return; after `stop` no step is begun."""
-        stop = stop or threading.Event()
-        outcome: Outcome = None
-        while not stop.is_set():
-            try:
-                step = steps.send(outcome)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            match step:
-                case Prepare():
-                    outcome = step.make()
-                case Send():
-                    outcome = self._send(step)
-                case _:
-                    outcome = None
-                    stop.wait(step.seconds)
-        raise CancelledError
-
-    def _send(self, step: Send) -> Reply | Lost:
-        end = time.monotonic() + step.timeout_s
-        chunks = []
-        try:
-            with self._http.stream(
-                step.method,
-                step.path,
-                params=list(step.params),
-                headers=step.headers,
-                content=step.content,
-                timeout=timeout_of(step),
-            ) as response:
-                for chunk in response.iter_bytes():
-                    chunks.append(chunk)
-                    # httpx counts the time of each piece anew.
-                    if time.monotonic() > end:
-                        return lost(step, TimeoutError())
-        except FAILURES as error:
-            return lost(step, error)
-        return reply_of(response, content=b"".join(chunks))
-
-
-def _result(future: Future[list[A]], deadline: float) -> list[A]:
-    try:
-        return future.result(timeout=seconds_until(deadline))
-    except TimeoutError:
-        raise too_late() from None

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from kohonen_tokenizer_client import AsyncClient, Codebook
-from kohonen_tokenizer_client.served_level import ServedLevel
+from kohonen_tokenizer_client import AsyncClient, Codebook, ServedLevel
 
 
 class Blocking:
