@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -37,6 +37,9 @@ from .stages import recorded_stages, stages_of_work
 
 logger = logging.getLogger(__name__)
 
+# Pixels of a side that show what a code stands for; 512 whole images of 256 pixels are a picture of 100 MB.
+_MAX_MAP_TILE = 32
+
 OPERATIONS = ("encode", "decode")
 
 
@@ -59,7 +62,6 @@ class ServedModel:
         identity: what replies in JSON say of it, and tokens that are sent claim. Its name is the one that
             requests use, and not the one in the manifest: a bundle may be served under any.
         identity_headers: say in a reply which model made it; a binary body has no room for that.
-        map_pngs: by level, the picture of its map, once it is warm.
         examples: the calls to document, once it is warm.
         num_users: requests that hold it now.
         is_tried: whether a canary is under way.
@@ -79,7 +81,8 @@ class ServedModel:
             (b"x-model-version", self.version.encode()),
             (b"x-codebook-hash", codebook_hash.encode()),
         ]
-        self.map_pngs: Mapping[str, bytes] = {}
+        self._map_pngs: dict[str, bytes] = {}
+        self._drawing = asyncio.Lock()
         self.examples: Sequence[Example] = ()
         self.num_users = 0
         self.is_tried = False
@@ -145,16 +148,23 @@ class ServedModel:
         return await self._run("decode", prepare, deadline=deadline, receive=receive)
 
     def prepare(self) -> None:
-        """Check the model, draw its maps and make the examples, by running it both ways.
+        """Check the model and make the examples, by running it both ways.
 
         Raises:
             Exception: whatever the model fails with.
         """
         check_model(self.tokenizer)
-        self.map_pngs = {
-            level: encode_png(self.tokenizer.map_image(level=level)) for level in self.tokenizer.levels
-        }
         self.examples = make_examples(self.tokenizer, name=self.name)
+
+    async def map_png(self, level: str) -> bytes:
+        """The picture of the map of `level`; drawn for the first who asks, for it takes K decodings."""
+        async with self._drawing:
+            if level not in self._map_pngs:
+                self._map_pngs[level] = await asyncio.to_thread(self._draw_map, level)
+        return self._map_pngs[level]
+
+    def _draw_map(self, level: str) -> bytes:
+        return encode_png(self.tokenizer.map_image(level=level, max_tile=_MAX_MAP_TILE))
 
     async def try_canary(self) -> None:
         """Run one image and one grid through the batcher, unless either ran lately all the same.

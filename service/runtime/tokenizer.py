@@ -240,7 +240,13 @@ class Tokenizer:
             return interpolate_levels(start, end, levels=self.levels, num_steps=num_steps, level=level)
         return self.levels.choose(level).topology.interpolate(start, end, num_steps=num_steps)
 
-    def map_image(self, *, level: str | None = None, others: Mapping[str, int] | None = None) -> Pixels:
+    def map_image(
+        self,
+        *,
+        level: str | None = None,
+        others: Mapping[str, int] | None = None,
+        max_tile: int | None = None,
+    ) -> Pixels:
         """Every code decoded as a constant latent grid and put at its place on the map.
 
         This is Figure 4 of Irie et al. 2023, and Figure 7 for several levels.
@@ -249,9 +255,11 @@ class Tokenizer:
             level: whose map; not needed where there is one.
             others: by name, the token of every place of the other levels; by default the one in the middle
                 of its map.
+            max_tile: of larger images only the middle square of so many pixels a side is put there; by
+                default all of them.
 
         Returns:
-            uint8 [rows * H, columns * W, 3]; a 1-D map is one row. That is K images in memory.
+            uint8 [rows * H, columns * W, 3], or less by `max_tile`; a 1-D map is one row.
 
         Raises:
             ParameterError: `level` names none, or is not given and there are several.
@@ -264,12 +272,26 @@ class Tokenizer:
             token = (others or {}).get(name, one.middle)
             constant = codes if name == chosen.name else np.full_like(codes, token)
             grids[name] = np.broadcast_to(constant.reshape(-1, 1, 1), (len(codes), *grid))
-        tiles = self.decode(grids)
+        middle = _middle_square(self.image_shape, max_side=max_tile)
+        # Some at a time: K whole images of 256 pixels are 100 MB.
+        tiles = np.concatenate(
+            [
+                self.decode({name: grid[chunk] for name, grid in grids.items()})[middle]
+                for chunk in _chunks(len(codes))
+            ]
+        )
         *rows, columns = chosen.map_shape
         height, width, channels = tiles.shape[1:]
         sheet = tiles.reshape(-1, columns, height, width, channels).swapaxes(1, 2)
         num_rows = rows[0] if rows else 1
         return sheet.reshape(num_rows * height, columns * width, channels)
+
+
+def _middle_square(shape: tuple[int, int, int], *, max_side: int | None) -> tuple[slice, ...]:
+    """What to keep of images [B, *shape], so that no side is longer than `max_side`."""
+    sides = [side if max_side is None else min(side, max_side) for side in shape[:2]]
+    starts = [(whole - side) // 2 for whole, side in zip(shape, sides, strict=False)]
+    return (slice(None), *(slice(start, start + side) for start, side in zip(starts, sides, strict=True)))
 
 
 def _chunks(num_images: int) -> list[slice]:

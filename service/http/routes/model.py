@@ -71,7 +71,7 @@ async def get_codebook(request: Request, service: ServiceDep, parameters: LevelD
         "Every code decoded as a constant grid, each at its place on the map. Other levels have the token in "
         "the middle of their map in every place, which the header `X-Held-Tokens` names, as in `bottom=6`.",
         None,
-        binary={media.PNG: "rows * H pixels high, columns * W wide"},
+        binary={media.PNG: "rows * H pixels high, columns * W wide; of H and W over 32 the middle 32"},
         headers=("ETag", "Cache-Control", *IDENTITY),
         errors=(NotReadyError, StoppingError, ModelNotFoundError),
     )
@@ -88,4 +88,4 @@ async def get_map(request: Request, service: ServiceDep, parameters: LevelDep) -
     service.require_warm()
     model = service.models.get(parameters.model)
     level = model.tokenizer.levels.choose(parameters.level)
-    return map_response(model, level=level, if_none_match=request.headers.get("if-none-match"))
+    return await map_response(model, level=level, if_none_match=request.headers.get("if-none-match"))

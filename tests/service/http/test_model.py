@@ -106,7 +106,7 @@ class CountingBackend(RiggedBackend):
         return self._model.decode(tokens)
 
 
-def test_neither_the_map_nor_the_documentation_runs_the_model(
+def test_the_map_is_drawn_once_and_the_documentation_never_runs_the_model(
     serve_in_thread, tiny_bundle, tiny_model, wait_until
 ):
     backend = CountingBackend(tiny_model)
@@ -116,9 +116,14 @@ def test_neither_the_map_nor_the_documentation_runs_the_model(
         wait_until(lambda: client.get("/readyz").status_code == 200)
         num_runs = backend.num_runs
         assert num_runs > 0
-        for path in ("/map.png", "/openapi.json", "/docs"):
+        for path in ("/openapi.json", "/docs"):
             assert client.get(path).status_code == 200
         assert backend.num_runs == num_runs
+        picture = client.get("/map.png").content
+        num_drawn = backend.num_runs
+        assert num_drawn > num_runs
+        assert client.get("/map.png").content == picture
+        assert backend.num_runs == num_drawn
 
 
 def test_before_the_first_model_is_warm_no_body_is_too_large_for_it():

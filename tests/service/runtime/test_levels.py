@@ -122,6 +122,13 @@ def test_the_map_image_varies_one_level_and_holds_the_other(tokenizer, tiny_mode
     assert np.array_equal(line[4, 4::8], expected)
 
 
+def test_a_map_image_of_smaller_tiles_has_the_middle_of_each(tokenizer):
+    whole = tokenizer.map_image(level="top").reshape(3, 8, 4, 8, 3)
+    tiles = tokenizer.map_image(level="top", max_tile=4).reshape(3, 4, 4, 4, 3)
+    assert np.array_equal(tiles, whole[:, 2:6, :, 2:6])
+    assert np.array_equal(tokenizer.map_image(level="top", max_tile=9), whole.reshape(24, 32, 3))
+
+
 def test_a_group_of_tensors_shares_rows():
     group = TensorGroup(
         (
