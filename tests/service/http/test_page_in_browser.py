@@ -472,6 +472,7 @@ def test_of_several_levels_one_is_shown_and_all_are_decoded(driver, start_server
     server = start_server(two_level_bundle)
     with httpx.Client(base_url=server.url) as client:
         page = Page(driver, client)
+        page.errors()  # of the tests before
         page.open()
         assert page.text("#level").split() == ["top", "bottom"]
         assert (page.text("#tokens-size"), page.text("#map-size")) == ("1 \u00d7 1", "12 codes, 3 \u00d7 4")
