@@ -15,6 +15,7 @@ from .errors import (
     UnavailableError,
 )
 from .records import Codebook, Level, Model, Neighbor
+from .served_level import ServedLevel
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Neighbor",
     "NotFoundError",
     "ReplyError",
+    "ServedLevel",
     "ServiceError",
     "TransportError",
     "UnauthorizedError",

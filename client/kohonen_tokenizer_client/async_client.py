@@ -5,26 +5,28 @@ B images, H W pixels, h w latent grid, K codebook_size, S steps; ... is any shap
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Sequence, Sized
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self, SupportsIndex, TypeVar
+from typing import Self, SupportsIndex, TypeVar
 
 import httpx
 import numpy as np
 import numpy.typing as npt
 
 from .base import BaseClient
-from .batches import Batch, slices
-from .core import By, Edge, Resize, as_grids, deadline_after, joined, seconds_until, too_late
+from .batches import Batch, joined, slices
+from .core import By, Edge, Resize, deadline_after, seconds_until, too_late
+from .grids import GridBatch, LevelGrids, joined_grids, plain
 from .http import FAILURES, HttpOptions, lost, reply_of, timeout_of
 from .images import ImageGrouper, ImageSource, ManyImages, batches_of, count_of
 from .progress import progress_bar
-from .records import Codebook, IntegerTokens, Model, Neighbor, Pixels, Tokens
+from .records import Codebook, Grids, IntegerGrids, IntegerTokens, Model, Neighbor, Pixels
+from .tokens import as_given, grids_to_decode, grids_to_move
 from .transport import Lost, Outcome, Prepare, Reply, Send, Steps
 
 T = TypeVar("T")
-A = TypeVar("A", bound=npt.NDArray[Any])
+A = TypeVar("A", bound=Sized)
 
 
 class AsyncClient(BaseClient):
@@ -40,11 +42,14 @@ class AsyncClient(BaseClient):
         resize: Resize = "crop",
         progress: bool = False,
         deadline_s: float | None = None,
-    ) -> Tokens:
-        """Tokens of `images`: int32 [B, h, w]. As `Client.encode`; the iterable may be asynchronous."""
+    ) -> Grids:
+        """Tokens of `images`, which may come asynchronously: int32 [B, h, w] or by level.
+
+        As `Client.encode`.
+        """
         encoded = self._encoded(images, resize=resize, progress=progress, deadline_s=deadline_s)
         parts = [part async for part in encoded]
-        return joined(parts, item_shape=(await self.model()).level.latent_grid, dtype=np.int32)
+        return plain(joined_grids(parts, item_shapes=(await self.model()).latent_grids))
 
     async def encode_stream(
         self,
@@ -53,24 +58,26 @@ class AsyncClient(BaseClient):
         resize: Resize = "crop",
         progress: bool = False,
         deadline_s: float | None = None,
-    ) -> AsyncGenerator[Tokens, None]:
-        """The tokens of each image in turn, int32 [h, w]. As `Client.encode_stream`.
+    ) -> AsyncGenerator[Grids, None]:
+        """The tokens of each image in turn, int32 [h, w] or by level. As `Client.encode_stream`.
 
         Whoever stops before the end should do so within `contextlib.aclosing`, which ends what is under way.
         """
         encoded = self._encoded(images, resize=resize, progress=progress, deadline_s=deadline_s)
         async with aclosing(encoded):
             async for part in encoded:
-                for tokens in part:
+                for tokens in part.of_each_image():
                     yield tokens
 
-    async def decode(self, tokens: IntegerTokens, *, deadline_s: float | None = None) -> Pixels:
-        """Images of `tokens` [B, h, w]: uint8 [B, H, W, 3]. As `Client.decode`."""
+    async def decode(self, tokens: IntegerGrids, *, deadline_s: float | None = None) -> Pixels:
+        """Images of `tokens` [B, h, w], or by level: uint8 [B, H, W, 3]. As `Client.decode`."""
         deadline = deadline_after(deadline_s)
-        batches = _each(slices(as_grids(tokens), limits=self._core.limits))
+        model = await self._run(self._core.model(deadline=deadline))
+        grids = grids_to_decode(tokens, model=model)
+        batches = _each(slices(grids, kind=GridBatch, limits=self._core.limits))
         stream = self._stream(batches, lambda batch: self._core.decode(batch, deadline=deadline), deadline)
         parts = [part async for part in stream]
-        return joined(parts, item_shape=(await self.model()).image_shape, dtype=np.uint8)
+        return joined(parts, item_shape=model.image_shape, dtype=np.uint8)
 
     async def neighbors(
         self,
@@ -79,49 +86,64 @@ class AsyncClient(BaseClient):
         radius: float | None = None,
         k: SupportsIndex | None = None,
         by: By = "map",
+        level: str | None = None,
         deadline_s: float | None = None,
     ) -> list[Neighbor]:
         """The tokens near `token`, nearest first, never itself. As `Client.neighbors`."""
         deadline = deadline_after(deadline_s)
-        return await self._run(self._core.neighbors(token, radius=radius, k=k, by=by, deadline=deadline))
+        steps = self._core.neighbors(token, radius=radius, k=k, by=by, level=level, deadline=deadline)
+        return await self._run(steps)
 
     async def soft_targets(
-        self, tokens: IntegerTokens | None = None, *, sigma: float, deadline_s: float | None = None
+        self,
+        tokens: IntegerTokens | None = None,
+        *,
+        sigma: float,
+        level: str | None = None,
+        deadline_s: float | None = None,
     ) -> npt.NDArray[np.float32]:
         """Weights float32 [..., K] of all codes for `tokens` [...], or for all. As `Client.soft_targets`."""
         deadline = deadline_after(deadline_s)
-        return await self._run(self._core.soft_targets(tokens, sigma=sigma, deadline=deadline))
+        return await self._run(self._core.soft_targets(tokens, sigma=sigma, level=level, deadline=deadline))
 
     async def perturb(
         self,
-        tokens: IntegerTokens,
+        tokens: IntegerGrids,
         *,
         offset: Sequence[SupportsIndex],
         edge: Edge = "clamp",
+        level: str | None = None,
         deadline_s: float | None = None,
-    ) -> Tokens:
-        """`tokens` [h, w] or [B, h, w] moved over the map by `offset`. As `Client.perturb`."""
+    ) -> Grids:
+        """`tokens` [h, w] or [B, h, w], or by level, moved over the map by `offset`. As `Client.perturb`."""
         deadline = deadline_after(deadline_s)
-        grids = as_grids(tokens, or_one=True)
+        model = await self._run(self._core.model(deadline=deadline))
+        grids = grids_to_move(tokens, model=model, level=level)
 
-        def steps(batch: Batch) -> Steps[list[Tokens]]:
-            return self._core.perturb(batch, offset=offset, edge=edge, deadline=deadline)
+        def steps(batch: Batch) -> Steps[list[LevelGrids]]:
+            levels = list(grids.by_level)
+            return self._core.perturb(
+                batch, levels=levels, offset=offset, edge=edge, level=level, deadline=deadline
+            )
 
-        stream = self._stream(_each(slices(grids, limits=self._core.limits)), steps, deadline)
-        parts = [part async for part in stream]
-        return joined(parts, item_shape=grids.shape[1:], dtype=np.int32).reshape(tokens.shape)
+        batches = _each(slices(grids, kind=GridBatch, limits=self._core.limits))
+        parts = [part async for part in self._stream(batches, steps, deadline)]
+        return as_given(joined_grids(parts, item_shapes=grids.item_shapes), tokens=tokens)
 
     async def interpolate(
         self,
-        start: IntegerTokens,
-        end: IntegerTokens,
+        start: IntegerGrids,
+        end: IntegerGrids,
         *,
         num_steps: SupportsIndex,
+        level: str | None = None,
         deadline_s: float | None = None,
-    ) -> Tokens:
+    ) -> Grids:
         """A path over the map from `start` [h, w] to `end`: int32 [S, h, w]. As `Client.interpolate`."""
         deadline = deadline_after(deadline_s)
-        return await self._run(self._core.interpolate(start, end, num_steps=num_steps, deadline=deadline))
+        return await self._run(
+            self._core.interpolate(start, end, num_steps=num_steps, level=level, deadline=deadline)
+        )
 
     async def models(self, *, deadline_s: float | None = None) -> list[Model]:
         """The models that are served."""
@@ -131,9 +153,9 @@ class AsyncClient(BaseClient):
         """The model that answers; asked once."""
         return await self._run(self._core.model(deadline=deadline_after(deadline_s)))
 
-    async def codebook(self, *, deadline_s: float | None = None) -> Codebook:
-        """Code vectors float32 [K, D] and their places on the map; fetched once."""
-        return await self._run(self._core.codebook(deadline=deadline_after(deadline_s)))
+    async def codebook(self, *, level: str | None = None, deadline_s: float | None = None) -> Codebook:
+        """Code vectors float32 [K, D] of `level` and their places on its map; fetched once."""
+        return await self._run(self._core.codebook(level=level, deadline=deadline_after(deadline_s)))
 
     async def aclose(self) -> None:
         """Close the connections; what is under way fails."""
@@ -160,10 +182,10 @@ class AsyncClient(BaseClient):
         resize: Resize,
         progress: bool,
         deadline_s: float | None,
-    ) -> AsyncGenerator[Tokens, None]:
+    ) -> AsyncGenerator[LevelGrids, None]:
         deadline = deadline_after(deadline_s)
 
-        def steps(batch: Batch) -> Steps[list[Tokens]]:
+        def steps(batch: Batch) -> Steps[list[LevelGrids]]:
             return self._core.encode(batch, resize=resize, deadline=deadline)
 
         stream = self._stream(self._batches(images), steps, deadline)

@@ -6,7 +6,7 @@ B images or grids.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar, cast
 
 import httpx
 import numpy as np
@@ -17,6 +17,20 @@ from .npy import MEDIA_TYPE, write_npy
 from .transport import Body
 
 File = bytes | Path
+
+A = TypeVar("A", bound=npt.NDArray[Any])
+
+
+class Items(Protocol):
+    """Items in memory that can be cut."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: slice, /) -> Any: ...
 
 
 class Limits:
@@ -46,7 +60,7 @@ class Batch(ABC):
         first: the place of its first item in the whole.
     """
 
-    def __init__(self, items: npt.NDArray[Any] | Sequence[Any], *, first: int) -> None:
+    def __init__(self, items: Any, *, first: int) -> None:
         self.first = first
         self._items = items
 
@@ -72,7 +86,7 @@ class Batch(ABC):
 
 
 class ArrayBatch(Batch):
-    """Images or grids of one shape, in an array [B, ...] or in B arrays."""
+    """Images of one shape, in an array [B, ...] or in B arrays."""
 
     def body(self) -> Body:
         """The array as .npy."""
@@ -94,13 +108,20 @@ class FileBatch(Batch):
         return Body(content=request.read(), content_type=request.headers["Content-Type"])
 
 
-def slices(array: npt.NDArray[Any], *, limits: Limits) -> Iterator[ArrayBatch]:
-    """`array` [B, ...] in batches within `limits`."""
+def slices(items: Items, *, kind: type[Batch], limits: Limits) -> Iterator[Batch]:
+    """`items` in batches of this `kind` within `limits`."""
     start = 0
-    while start < len(array):
-        num_items = max(1, min(limits.max_items, limits.max_bytes // max(1, array[0].nbytes)))
-        yield ArrayBatch(array[start : start + num_items], first=start)
+    while start < len(items):
+        bytes_per_item = max(1, items.nbytes // len(items))
+        num_items = max(1, min(limits.max_items, limits.max_bytes // bytes_per_item))
+        yield kind(items[start : start + num_items], first=start)
         start += num_items
+
+
+def joined(parts: Sequence[A], *, item_shape: tuple[int, ...], dtype: type[np.generic]) -> A:
+    """`parts` [B, ...] in one array, which is empty if there are none."""
+    empty = np.empty((0, *item_shape), dtype)
+    return cast(A, np.concatenate(parts) if parts else empty)
 
 
 def _read(file: File, *, index: int) -> bytes:

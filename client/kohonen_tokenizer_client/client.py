@@ -3,33 +3,27 @@
 B images, H W pixels, h w latent grid, K codebook_size, S steps; ... is any shape of tokens.
 """
 
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from types import TracebackType
-from typing import Any, Self, SupportsIndex, TypeVar
+from functools import partial
+from typing import SupportsIndex
 
-import httpx
 import numpy as np
 import numpy.typing as npt
 
-from .base import BaseClient
-from .batches import Batch, slices
-from .core import By, Edge, Resize, as_grids, deadline_after, joined, seconds_until, too_late
-from .http import FAILURES, HttpOptions, lost, reply_of, timeout_of
+from .batches import Batch, joined, slices
+from .core import By, Edge, Resize, deadline_after
+from .grids import GridBatch, LevelGrids, joined_grids, plain
 from .images import ManyImages, batches_of, count_of
 from .progress import progress_bar
-from .records import Codebook, IntegerTokens, Level, Model, Neighbor, Pixels, Tokens
-from .transport import Lost, Outcome, Prepare, Reply, Send, Steps
+from .records import Codebook, Grids, IntegerGrids, IntegerTokens, Level, Model, Neighbor, Pixels
+from .served_level import ServedLevel
+from .threaded import ThreadedClient
+from .tokens import as_given, grids_to_decode, grids_to_move
+from .transport import Steps
 
-T = TypeVar("T")
-A = TypeVar("A", bound=npt.NDArray[Any])
 
-
-class Client(BaseClient):
+class Client(ThreadedClient):
     """The tokenizer behind a URL, with the methods and arrays of the one in this process.
 
     Safe to use from several threads. The model is asked for once; from then on, or from the start with
@@ -47,8 +41,8 @@ class Client(BaseClient):
         resize: Resize = "crop",
         progress: bool = False,
         deadline_s: float | None = None,
-    ) -> Tokens:
-        """Tokens of `images`: int32 [B, h, w], each 0 to K - 1.
+    ) -> Grids:
+        """Tokens of `images`: int32 [B, h, w], each 0 to K - 1; of several levels those of each, by its name.
 
         Args:
             images: uint8 [B, H, W, 3], or one image or any iterable of them: paths, bytes of files, Pillow
@@ -58,7 +52,7 @@ class Client(BaseClient):
             deadline_s: seconds for all of it.
         """
         parts = list(self._encoded(images, resize=resize, progress=progress, deadline_s=deadline_s))
-        return joined(parts, item_shape=self.level.latent_grid, dtype=np.int32)
+        return plain(joined_grids(parts, item_shapes=self._model.latent_grids))
 
     def encode_stream(
         self,
@@ -67,18 +61,22 @@ class Client(BaseClient):
         resize: Resize = "crop",
         progress: bool = False,
         deadline_s: float | None = None,
-    ) -> Iterator[Tokens]:
-        """The tokens of each image in turn, int32 [h, w], for more images than fit in memory.
+    ) -> Iterator[Grids]:
+        """The tokens of each image in turn, int32 [h, w] or by level, for more images than fit in memory.
 
         At most twice `concurrency` batches are read ahead. The arguments are those of `encode`.
         """
         for part in self._encoded(images, resize=resize, progress=progress, deadline_s=deadline_s):
-            yield from part
+            yield from part.of_each_image()
 
-    def decode(self, tokens: IntegerTokens, *, deadline_s: float | None = None) -> Pixels:
-        """Images of `tokens` [B, h, w], of any integer dtype and each 0 to K - 1: uint8 [B, H, W, 3]."""
+    def decode(self, tokens: IntegerGrids, *, deadline_s: float | None = None) -> Pixels:
+        """Images of `tokens` [B, h, w], of any integer dtype and each 0 to K - 1: uint8 [B, H, W, 3].
+
+        Of several levels, those of each by its name, as `encode` gives them.
+        """
         deadline = deadline_after(deadline_s)
-        batches = slices(as_grids(tokens), limits=self._core.limits)
+        grids = grids_to_decode(tokens, model=self._run(self._core.model(deadline=deadline)))
+        batches = slices(grids, kind=GridBatch, limits=self._core.limits)
         stream = self._stream(batches, lambda batch: self._core.decode(batch, deadline=deadline), deadline)
         return joined(list(stream), item_shape=self.image_shape, dtype=np.uint8)
 
@@ -89,6 +87,7 @@ class Client(BaseClient):
         radius: float | None = None,
         k: SupportsIndex | None = None,
         by: By = "map",
+        level: str | None = None,
         deadline_s: float | None = None,
     ) -> list[Neighbor]:
         """The tokens near `token`, nearest first, never itself.
@@ -99,52 +98,75 @@ class Client(BaseClient):
                 given either, takes in the eight around.
             k: this many nearest tokens.
             by: the distance that decides: on the map, or between code vectors (needs `k`).
+            level: whose token it is; not needed where the model has one.
             deadline_s: seconds for all of it.
         """
-        steps = self._core.neighbors(token, radius=radius, k=k, by=by, deadline=deadline_after(deadline_s))
+        deadline = deadline_after(deadline_s)
+        steps = self._core.neighbors(token, radius=radius, k=k, by=by, level=level, deadline=deadline)
         return self._run(steps)
 
     def soft_targets(
-        self, tokens: IntegerTokens | None = None, *, sigma: float, deadline_s: float | None = None
+        self,
+        tokens: IntegerTokens | None = None,
+        *,
+        sigma: float,
+        level: str | None = None,
+        deadline_s: float | None = None,
     ) -> npt.NDArray[np.float32]:
         """Weights float32 [..., K] of all codes for `tokens` [...], or for all K tokens; rows sum to 1.
 
-        They fall with the distance d on the map as exp(-d^2 / (2 sigma^2)).
+        They fall with the distance d on the map as exp(-d^2 / (2 sigma^2)). The tokens are of one level,
+        which `level` names where there are several.
         """
-        return self._run(self._core.soft_targets(tokens, sigma=sigma, deadline=deadline_after(deadline_s)))
+        deadline = deadline_after(deadline_s)
+        return self._run(self._core.soft_targets(tokens, sigma=sigma, level=level, deadline=deadline))
 
     def perturb(
         self,
-        tokens: IntegerTokens,
+        tokens: IntegerGrids,
         *,
         offset: Sequence[SupportsIndex],
         edge: Edge = "clamp",
+        level: str | None = None,
         deadline_s: float | None = None,
-    ) -> Tokens:
+    ) -> Grids:
         """`tokens` [h, w] or [B, h, w], moved over the map by `offset`, (dx, dy) or (dx,): int32.
 
-        At the edge of the map "clamp" stops and "reflect" turns round.
+        At the edge of the map "clamp" stops and "reflect" turns round. The tokens are of one level, which
+        `level` names where there are several; or of every level by its name, and then `level` alone moves,
+        or without it each on its own map.
         """
         deadline = deadline_after(deadline_s)
-        grids = as_grids(tokens, or_one=True)
+        model = self._run(self._core.model(deadline=deadline))
+        grids = grids_to_move(tokens, model=model, level=level)
 
-        def steps(batch: Batch) -> Steps[list[Tokens]]:
-            return self._core.perturb(batch, offset=offset, edge=edge, deadline=deadline)
+        def steps(batch: Batch) -> Steps[list[LevelGrids]]:
+            levels = list(grids.by_level)
+            return self._core.perturb(
+                batch, levels=levels, offset=offset, edge=edge, level=level, deadline=deadline
+            )
 
-        parts = list(self._stream(slices(grids, limits=self._core.limits), steps, deadline))
-        return joined(parts, item_shape=grids.shape[1:], dtype=np.int32).reshape(tokens.shape)
+        batches = slices(grids, kind=GridBatch, limits=self._core.limits)
+        parts = list(self._stream(batches, steps, deadline))
+        return as_given(joined_grids(parts, item_shapes=grids.item_shapes), tokens=tokens)
 
     def interpolate(
         self,
-        start: IntegerTokens,
-        end: IntegerTokens,
+        start: IntegerGrids,
+        end: IntegerGrids,
         *,
         num_steps: SupportsIndex,
+        level: str | None = None,
         deadline_s: float | None = None,
-    ) -> Tokens:
-        """A straight path over the map from `start` [h, w] to `end`, both included: int32 [S, h, w]."""
-        steps = self._core.interpolate(start, end, num_steps=num_steps, deadline=deadline_after(deadline_s))
-        return self._run(steps)
+    ) -> Grids:
+        """A straight path over the map from `start` [h, w] to `end`, both included: int32 [S, h, w].
+
+        Both as in `perturb`; of every level, those but `level` stay as in `start`.
+        """
+        deadline = deadline_after(deadline_s)
+        return self._run(
+            self._core.interpolate(start, end, num_steps=num_steps, level=level, deadline=deadline)
+        )
 
     def models(self, *, deadline_s: float | None = None) -> list[Model]:
         """The models that are served."""
@@ -152,52 +174,48 @@ class Client(BaseClient):
 
     @property
     def codebook(self) -> Codebook:
-        """Code vectors float32 [K, D] and their places on the map; fetched once."""
-        return self._run(self._core.codebook(deadline=deadline_after(None)))
+        """Of the only level, code vectors float32 [K, D] and their places on the map; fetched once."""
+        return self._codebook()
 
     @property
     def level(self) -> Level:
-        """The latent grid, the map's shape and the codebook's size; asked once."""
-        return self._run(self._core.model(deadline=deadline_after(None))).level
+        """Of the only level, the latent grid, the map's shape and the codebook's size; asked once."""
+        return self._model.level
+
+    @property
+    def levels(self) -> Mapping[str, ServedLevel]:
+        """By name, every level with its codebook."""
+        return {
+            level.name: ServedLevel(level, fetch=partial(self._codebook, level.name))
+            for level in self._model.levels
+        }
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """The shape (H, W, 3) of the images that the model takes and makes; asked once."""
-        return self._run(self._core.model(deadline=deadline_after(None))).image_shape
+        return self._model.image_shape
 
     @property
     def identity(self) -> dict[str, str]:
-        """Which model speaks: its name and the hash of its codebook; asked once."""
-        model = self._run(self._core.model(deadline=deadline_after(None)))
-        return {"model": model.name, "codebook_hash": model.level.codebook_hash}
+        """Which model speaks: its name and the hash of its codebook; asked once.
 
-    def close(self) -> None:
-        """Close the connections, when the requests under way are over."""
-        # A connection that a thread is just opening would otherwise never be closed.
-        self._threads.shutdown(cancel_futures=True)
-        self._http.close()
+        With several levels it is a hash of their hashes.
+        """
+        return {"model": self._model.name, "codebook_hash": self._model.codebook_hash}
 
-    def __enter__(self) -> Self:
-        return self
+    @property
+    def _model(self) -> Model:
+        return self._run(self._core.model(deadline=deadline_after(None)))
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _open(self, options: HttpOptions) -> None:
-        self._http = httpx.Client(**options)
-        self._threads = ThreadPoolExecutor(self._concurrency, thread_name_prefix="tokenizer-client")
+    def _codebook(self, level: str | None = None) -> Codebook:
+        return self._run(self._core.codebook(level=level, deadline=deadline_after(None)))
 
     def _encoded(
         self, images: ManyImages, *, resize: Resize, progress: bool, deadline_s: float | None
-    ) -> Iterator[Tokens]:
+    ) -> Iterator[LevelGrids]:
         deadline = deadline_after(deadline_s)
 
-        def steps(batch: Batch) -> Steps[list[Tokens]]:
+        def steps(batch: Batch) -> Steps[list[LevelGrids]]:
             return self._core.encode(batch, resize=resize, deadline=deadline)
 
         stream = self._stream(batches_of(images, limits=self._core.limits), steps, deadline)
@@ -205,71 +223,3 @@ class Client(BaseClient):
             for part in stream:
                 advance(len(part))
                 yield part
-
-    def _stream(
-        self, batches: Iterator[Batch], steps: Callable[[Batch], Steps[list[A]]], deadline: float
-    ) -> Generator[A, None, None]:
-        """The results of `steps` for each of `batches`, in their order, made in threads."""
-        # Before the threads begin, so that all of them expect the same codebook.
-        self._run(self._core.model(deadline=deadline))
-        stop = threading.Event()
-        window: deque[Future[list[A]]] = deque()
-        try:
-            for batch in batches:
-                window.append(self._threads.submit(self._run, steps(batch), stop=stop))
-                if len(window) == self._num_ahead:
-                    yield from _result(window.popleft(), deadline)
-            while window:
-                yield from _result(window.popleft(), deadline)
-        finally:
-            stop.set()
-            for future in window:
-                future.cancel()
-
-    def _run(self, steps: Steps[T], *, stop: threading.Event | None = None) -> T:
-        """Do `steps`, and give what they return; after `stop` no step is begun."""
-        stop = stop or threading.Event()
-        outcome: Outcome = None
-        while not stop.is_set():
-            try:
-                step = steps.send(outcome)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            match step:
-                case Prepare():
-                    outcome = step.make()
-                case Send():
-                    outcome = self._send(step)
-                case _:
-                    outcome = None
-                    stop.wait(step.seconds)
-        raise CancelledError
-
-    def _send(self, step: Send) -> Reply | Lost:
-        end = time.monotonic() + step.timeout_s
-        chunks = []
-        try:
-            with self._http.stream(
-                step.method,
-                step.path,
-                params=list(step.params),
-                headers=step.headers,
-                content=step.content,
-                timeout=timeout_of(step),
-            ) as response:
-                for chunk in response.iter_bytes():
-                    chunks.append(chunk)
-                    # httpx counts the time of each piece anew.
-                    if time.monotonic() > end:
-                        return lost(step, TimeoutError())
-        except FAILURES as error:
-            return lost(step, error)
-        return reply_of(response, content=b"".join(chunks))
-
-
-def _result(future: Future[list[A]], deadline: float) -> list[A]:
-    try:
-        return future.result(timeout=seconds_until(deadline))
-    except TimeoutError:
-        raise too_late() from None

@@ -1,34 +1,36 @@
 """What both clients share: the settings, and each call as the steps that it takes.
 
-B images, H W pixels, h w latent grid, K codebook_size; ... is any shape of tokens.
+B images, H W pixels, h w latent grid, K codebook_size, S steps; ... is any shape of tokens.
 """
 
 import json
 import math
 import operator
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Literal, SupportsIndex, TypeVar, cast
+from typing import Any, Literal, SupportsIndex, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from .batches import Batch, Limits
-from .errors import ClientError, DeadlineError, InputError
+from .errors import ClientError, DeadlineError
 from .exchange import Call, Patience, exchange
+from .grids import LevelGrids, media_type_of, plain
 from .npy import MEDIA_TYPE, write_npy
-from .records import Codebook, IntegerTokens, Model, Neighbor, Pixels, Tokens
+from .records import Codebook, Grids, IntegerGrids, IntegerTokens, Model, Neighbor, Pixels
 from .replies import (
     read_codebook,
+    read_grids,
     read_model,
     read_models,
     read_neighbors,
     read_pixels,
-    read_tokens,
     read_weights,
 )
+from .tokens import check_integers, ends_of_path
 from .transport import Body, Reply, Steps, prepare
 
 Resize = Literal["crop", "squash", "strict"]
@@ -37,7 +39,7 @@ By = Literal["map", "codebook"]
 Params = Sequence[tuple[str, str]]
 
 T = TypeVar("T")
-A = TypeVar("A", bound=npt.NDArray[Any])
+A = TypeVar("A", bound=Sized)
 
 _JSON = "application/json"
 # Half of what the service takes by default.
@@ -72,7 +74,7 @@ class Core:
             timeout_s=timeout_s, request_timeout_s=request_timeout_s, max_retries=max_retries
         )
         self._model: Model | None = None
-        self._codebook: Codebook | None = None
+        self._codebooks: dict[str, Codebook] = {}
         self.limits = Limits(max_items=batch_size, max_bytes=_MAX_BODY_BYTES)
 
     def models(self, *, deadline: float) -> Steps[list[Model]]:
@@ -85,25 +87,28 @@ class Core:
             read = partial(read_model, name=self._name)
             model = yield from self._ask("/models", read, deadline=deadline, params=None, accept=_JSON)
             if self._codebook_hash is None:
-                self._codebook_hash = model.level.codebook_hash
+                self._codebook_hash = model.codebook_hash
             self._model = model
         return self._model
 
-    def codebook(self, *, deadline: float) -> Steps[Codebook]:
-        """The codebook of the model, asked once."""
-        if self._codebook is None:
-            model = yield from self.model(deadline=deadline)
-            read = partial(read_codebook, level=model.level)
-            self._codebook = yield from self._ask("/codebook", read, deadline=deadline)
-        return self._codebook
-
-    def encode(self, batch: Batch, *, resize: Resize, deadline: float) -> Steps[list[Tokens]]:
-        """Tokens of the images of `batch`, int32 [B, h, w] in one part or more."""
+    def codebook(self, *, level: str | None, deadline: float) -> Steps[Codebook]:
+        """The codebook of `level`, asked once."""
         model = yield from self.model(deadline=deadline)
-        # Half the bytes; the service answers with int32 where the codes do not fit.
-        dtype = "uint16" if model.level.codebook_size <= 2**16 else "int32"
-        params = (("resize", resize), ("dtype", dtype))
-        return (yield from self._in_parts(batch, "/encode", read_tokens, deadline=deadline, params=params))
+        chosen = model.choose(level)
+        if chosen.name not in self._codebooks:
+            read = partial(read_codebook, level=chosen)
+            ask = self._ask("/codebook", read, deadline=deadline, params=_of_level(level))
+            self._codebooks[chosen.name] = yield from ask
+        return self._codebooks[chosen.name]
+
+    def encode(self, batch: Batch, *, resize: Resize, deadline: float) -> Steps[list[LevelGrids]]:
+        """Tokens of the images of `batch`, int32 [B, h, w] of each level, in one part or more."""
+        model = yield from self.model(deadline=deadline)
+        # Half the bytes, where the codes fit.
+        is_small = all(level.codebook_size <= 2**16 for level in model.levels)
+        params = (("resize", resize), ("dtype", "uint16" if is_small else "int32"))
+        levels = [level.name for level in model.levels]
+        return (yield from self._grids(batch, "/encode", levels=levels, deadline=deadline, params=params))
 
     def decode(self, batch: Batch, *, deadline: float) -> Steps[list[Pixels]]:
         """Images of the grids of `batch`, uint8 [B, H, W, 3] in one part or more."""
@@ -111,23 +116,44 @@ class Core:
         return (yield from self._in_parts(batch, "/decode", read_pixels, deadline=deadline))
 
     def perturb(
-        self, batch: Batch, *, offset: Sequence[SupportsIndex], edge: Edge, deadline: float
-    ) -> Steps[list[Tokens]]:
-        """The grids of `batch` moved over the map, int32 [B, h, w] in one part or more."""
+        self,
+        batch: Batch,
+        *,
+        levels: Sequence[str],
+        offset: Sequence[SupportsIndex],
+        edge: Edge,
+        level: str | None,
+        deadline: float,
+    ) -> Steps[list[LevelGrids]]:
+        """The grids of `batch`, which are of `levels`, moved over the map: int32 [B, h, w], in parts."""
         yield from self.model(deadline=deadline)
-        params = [("edge", edge), *(("offset", str(operator.index(step))) for step in offset)]
-        return (yield from self._in_parts(batch, "/perturb", read_tokens, deadline=deadline, params=params))
+        steps = [("offset", str(operator.index(step))) for step in offset]
+        params = (("edge", edge), *steps, *_of_level(level))
+        return (yield from self._grids(batch, "/perturb", levels=levels, deadline=deadline, params=params))
 
     def interpolate(
-        self, start: IntegerTokens, end: IntegerTokens, *, num_steps: SupportsIndex, deadline: float
-    ) -> Steps[Tokens]:
-        """The path from the grid `start` to `end`, int32 [S, h, w]."""
-        check_integers(start, num_dimensions=2)
-        check_integers(end, num_dimensions=2)
-        yield from self.model(deadline=deadline)
-        fields = {"from": start.tolist(), "to": end.tolist(), "steps": operator.index(num_steps)}
-        body = Body(content=json.dumps(fields).encode(), content_type=_JSON)
-        return (yield from self._ask("/interpolate", read_tokens, deadline=deadline, body=body))
+        self,
+        start: IntegerGrids,
+        end: IntegerGrids,
+        *,
+        num_steps: SupportsIndex,
+        level: str | None,
+        deadline: float,
+    ) -> Steps[Grids]:
+        """The path from the grid `start` to `end`, int32 [S, h, w], or that of each level."""
+        model = yield from self.model(deadline=deadline)
+        first, last = ends_of_path(start, end, model=model, level=level)
+        fields = {"from": _one_as_json(first), "to": _one_as_json(last), "steps": operator.index(num_steps)}
+        levels = list(first.by_level)
+        path = yield from self._ask(
+            "/interpolate",
+            partial(read_grids, levels=levels),
+            deadline=deadline,
+            params=_of_level(level),
+            body=Body(content=json.dumps(fields).encode(), content_type=_JSON),
+            accept=media_type_of(levels),
+        )
+        return path.by_level if isinstance(start, Mapping) else plain(path.by_level)
 
     def neighbors(
         self,
@@ -136,11 +162,12 @@ class Core:
         radius: float | None,
         k: SupportsIndex | None,
         by: By,
+        level: str | None,
         deadline: float,
     ) -> Steps[list[Neighbor]]:
         """The tokens near `token`."""
         yield from self.model(deadline=deadline)
-        params = [("token", str(operator.index(token))), ("by", by)]
+        params = [("token", str(operator.index(token))), ("by", by), *_of_level(level)]
         if radius is not None:
             params.append(("radius", repr(float(radius))))
         if k is not None:
@@ -149,19 +176,26 @@ class Core:
         return (yield from ask)
 
     def soft_targets(
-        self, tokens: IntegerTokens | None, *, sigma: float, deadline: float
+        self, tokens: IntegerTokens | None, *, sigma: float, level: str | None, deadline: float
     ) -> Steps[npt.NDArray[np.float32]]:
         """The weights of all codes for `tokens` [...], float32 [..., K], or for every token."""
         model = yield from self.model(deadline=deadline)
-        params = [("sigma", repr(float(sigma)))]
+        params = [("sigma", repr(float(sigma))), *_of_level(level)]
         body = None
         if tokens is not None:
             check_integers(tokens)
             if tokens.size == 0:
-                return np.empty((*tokens.shape, model.level.codebook_size), np.float32)
+                return np.empty((*tokens.shape, model.choose(level).codebook_size), np.float32)
             body = Body(content=write_npy(tokens), content_type=MEDIA_TYPE)
         ask = self._ask("/soft-targets", read_weights, deadline=deadline, params=params, body=body)
         return (yield from ask)
+
+    def _grids(
+        self, batch: Batch, path: str, *, levels: Sequence[str], deadline: float, params: Params
+    ) -> Steps[list[LevelGrids]]:
+        """Grids of `levels` for each item of `batch`."""
+        read, accept = partial(read_grids, levels=levels), media_type_of(levels)
+        return (yield from self._in_parts(batch, path, read, deadline=deadline, params=params, accept=accept))
 
     def _in_parts(
         self,
@@ -171,12 +205,14 @@ class Core:
         *,
         deadline: float,
         params: Params = (),
+        accept: str = MEDIA_TYPE,
     ) -> Steps[list[A]]:
         """One reply for each item of `batch`, which is halved as often as the service finds it too large."""
         body = yield from prepare(batch.body)
         read_all = partial(_read_rows, read=read, num_rows=len(batch))
         try:
-            return [(yield from self._ask(path, read_all, deadline=deadline, params=params, body=body))]
+            ask = self._ask(path, read_all, deadline=deadline, params=params, body=body, accept=accept)
+            return [(yield from ask)]
         except ClientError as error:
             if error.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE or len(batch) == 1:
                 error.place(first=batch.first, count=len(batch))
@@ -184,7 +220,9 @@ class Core:
             self.limits.lower(error, num_items=len(batch), num_bytes=len(body.content))
         parts: list[A] = []
         for half in batch.halves():
-            parts += yield from self._in_parts(half, path, read, deadline=deadline, params=params)
+            parts += yield from self._in_parts(
+                half, path, read, deadline=deadline, params=params, accept=accept
+            )
         return parts
 
     def _ask(
@@ -223,47 +261,15 @@ def too_late() -> DeadlineError:
     return DeadlineError("not all was done in the time allowed", code="deadline_exceeded")
 
 
-def as_grids(tokens: IntegerTokens, *, or_one: bool = False) -> IntegerTokens:
-    """`tokens`, integers [B, h, w], or also [h, w] with `or_one`, as [B, h, w].
-
-    Raises:
-        InputError: something else.
-    """
-    if or_one and _is_array(tokens) and tokens.ndim == 2:
-        tokens = tokens[np.newaxis]
-    check_integers(tokens, num_dimensions=3)
-    return tokens
+def _of_level(level: str | None) -> Params:
+    """The parameter of the URL that names `level`, where one is named."""
+    return () if level is None else (("level", level),)
 
 
-def check_integers(tokens: IntegerTokens, *, num_dimensions: int | None = None) -> None:
-    """Return if `tokens` is an array of integers, of `num_dimensions` if that is given.
-
-    Raises:
-        InputError: it is not.
-    """
-    if (
-        not _is_array(tokens)
-        or tokens.dtype.kind not in "iu"
-        or tokens.ndim != (num_dimensions or tokens.ndim)
-    ):
-        shown = (
-            f"{tokens.dtype} {list(tokens.shape)}"
-            if _is_array(tokens)
-            else f"of type {type(tokens).__name__}"
-        )
-        wanted = {2: "[h, w]", 3: "[B, h, w]", None: "[...]"}[num_dimensions]
-        raise InputError(f"tokens are {shown}; give an array of integers {wanted}", code="invalid_tokens")
-
-
-def _is_array(value: object) -> bool:
-    # Of any object, for callers without a type checker.
-    return isinstance(value, np.ndarray)
-
-
-def joined(parts: Sequence[A], *, item_shape: tuple[int, ...], dtype: type[np.generic]) -> A:
-    """`parts` [B, ...] in one array, which is empty if there are none."""
-    empty = np.empty((0, *item_shape), dtype)
-    return cast(A, np.concatenate(parts) if parts else empty)
+def _one_as_json(grids: LevelGrids) -> Any:
+    """The grids of one image, [h][w], or those of each level in an object."""
+    fields = {name: one[0].tolist() for name, one in grids.by_field.items()}
+    return fields if len(fields) > 1 else fields["tokens"]
 
 
 def _read_rows(reply: Reply, *, read: Callable[[Reply], A], num_rows: int) -> A:

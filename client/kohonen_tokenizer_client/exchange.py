@@ -80,7 +80,7 @@ def exchange(
     while True:
         remaining_s = deadline - time.monotonic()
         if remaining_s <= 0:
-            raise _too_late(call, error, request_id=request_id)
+            raise _too_late(call, error, request_id=request_id) from error
         num_tries += 1
         try:
             return (yield from _try_once(call, headers, patience, remaining_s, request_id=request_id))

@@ -37,7 +37,7 @@ def batches_of(images: ManyImages, *, limits: Limits) -> Iterator[Batch]:
     """
     if isinstance(images, np.ndarray):
         check_pixels(images, num_dimensions=4)
-        yield from slices(images, limits=limits)
+        yield from slices(images, kind=ArrayBatch, limits=limits)
         return
     grouper = ImageGrouper(limits)
     for image in [cast(ImageSource, images)] if _is_one(images) else cast(Iterable[ImageSource], images):

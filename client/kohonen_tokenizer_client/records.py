@@ -3,14 +3,23 @@
 H W pixels, h w latent grid, K codebook_size, D code_dim, G map dimensions (1 or 2).
 """
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from .errors import InputError
+
 Pixels = npt.NDArray[np.uint8]
 Tokens = npt.NDArray[np.int32]
 IntegerTokens = npt.NDArray[np.integer]
+Grids: TypeAlias = Tokens | dict[str, Tokens]
+"""Tokens of the only level; of several, those of each by its name."""
+IntegerGrids: TypeAlias = IntegerTokens | Mapping[str, IntegerTokens]
+"""The same, of any integer dtype."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +49,45 @@ class Model:
     license: str
     image_shape: tuple[int, int, int]
     """(H, W, 3) of the images that it takes and makes."""
-    level: Level
+    levels: tuple[Level, ...]
+    """In the service's order; most models have one."""
+
+    @property
+    def level(self) -> Level:
+        """The only level.
+
+        Raises:
+            InputError: there are several.
+        """
+        return self.choose()
+
+    @property
+    def codebook_hash(self) -> str:
+        """That of the only level; of several, SHA-256 of a line for each with its name and its hash."""
+        if len(self.levels) == 1:
+            return self.levels[0].codebook_hash
+        lines = "".join(f"{level.name} {level.codebook_hash}\n" for level in self.levels)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    @property
+    def latent_grids(self) -> dict[str, tuple[int, int]]:
+        """By level, the shape (h, w) of an image's tokens."""
+        return {level.name: level.latent_grid for level in self.levels}
+
+    def choose(self, name: str | None = None) -> Level:
+        """The level of that name; without one, the only level there is.
+
+        Raises:
+            InputError: no such level, or no name where there are several.
+        """
+        for level in self.levels:
+            if level.name == name or (name is None and len(self.levels) == 1):
+                return level
+        what = "no level is named" if name is None else f"level {name!r} is unknown"
+        names = ", ".join(level.name for level in self.levels)
+        raise InputError(
+            f"{what}; this model has {names}; give one of these as the level", code="invalid_parameter"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

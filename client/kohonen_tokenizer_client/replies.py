@@ -5,30 +5,41 @@ B images, H W pixels, h w latent grid, K codebook_size, D code_dim, S steps; ...
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import NotFoundError, UnavailableError
+from .grids import LevelGrids, field_names
 from .npy import read_npy
-from .records import Codebook, Level, Model, Neighbor, Pixels, Tokens
+from .records import Codebook, Level, Model, Neighbor, Pixels
+from .tensors import read_tensors
 from .transport import Reply
 
 
-def read_tokens(reply: Reply) -> Tokens:
-    """Tokens int32 [B, h, w] of a .npy of int32 or uint16."""
-    return _array(reply, kinds="iu", num_dimensions=3).astype(np.int32, copy=False)
+def read_grids(reply: Reply, *, levels: Sequence[str]) -> LevelGrids:
+    """Tokens int32 [B, h, w] of one level in a .npy, of several in safetensors, there of int32 or uint16."""
+    fields = field_names(levels)
+    tensors = {fields[0]: read_npy(reply.content)} if len(fields) == 1 else read_tensors(reply.content)
+    if tensors.keys() != set(fields):
+        raise ValueError(f"it holds {', '.join(tensors)}")
+    arrays = [_checked(tensors[field], kinds="iu", num_dimensions=3) for field in fields]
+    if len(set(map(len, arrays))) > 1:
+        raise ValueError(f"it holds grids of {', '.join(str(len(array)) for array in arrays)} images")
+    grids = (array.astype(np.int32, copy=not array.flags.writeable) for array in arrays)
+    return LevelGrids(dict(zip(levels, grids, strict=True)))
 
 
 def read_pixels(reply: Reply) -> Pixels:
     """Images uint8 [B, H, W, 3] of a .npy."""
-    return _array(reply, kinds="u", num_dimensions=4)
+    return _checked(read_npy(reply.content), kinds="u", num_dimensions=4)
 
 
 def read_weights(reply: Reply) -> npt.NDArray[np.float32]:
     """Weights float32 [..., K] of a .npy."""
-    return _array(reply, kinds="f")
+    return _checked(read_npy(reply.content), kinds="f")
 
 
 def read_neighbors(reply: Reply) -> list[Neighbor]:
@@ -75,7 +86,7 @@ def read_codebook(reply: Reply, *, level: Level) -> Codebook:
 
     The tokens of any map are counted along its rows: token k lies at x = k % columns, y = k // columns.
     """
-    vectors = _array(reply, kinds="f", num_dimensions=2)
+    vectors = _checked(read_npy(reply.content), kinds="f", num_dimensions=2)
     sha256 = hashlib.sha256(vectors.astype("<f4", copy=False).tobytes()).hexdigest()
     if sha256 != level.codebook_hash:
         raise ValueError(f"the code vectors have SHA-256 {sha256}, not {level.codebook_hash}")
@@ -84,8 +95,6 @@ def read_codebook(reply: Reply, *, level: Level) -> Codebook:
 
 
 def _model(card: Any) -> Model:
-    (level,) = card["levels"]
-    height, width = level["latent_grid"]
     image = card["image"]
     return Model(
         name=card["name"],
@@ -93,20 +102,24 @@ def _model(card: Any) -> Model:
         description=card["description"],
         license=card["license"],
         image_shape=(image["height"], image["width"], image["channels"]),
-        level=Level(
-            name=level["name"],
-            latent_grid=(height, width),
-            map_shape=tuple(level["map_shape"]),
-            map_topology=level["map_topology"],
-            codebook_size=level["codebook_size"],
-            code_dim=level["code_dim"],
-            codebook_hash=level["codebook_hash"],
-        ),
+        levels=tuple(map(_level, card["levels"])),
     )
 
 
-def _array(reply: Reply, *, kinds: str, num_dimensions: int | None = None) -> npt.NDArray[Any]:
-    array = read_npy(reply.content)
+def _level(card: Any) -> Level:
+    height, width = card["latent_grid"]
+    return Level(
+        name=card["name"],
+        latent_grid=(height, width),
+        map_shape=tuple(card["map_shape"]),
+        map_topology=card["map_topology"],
+        codebook_size=card["codebook_size"],
+        code_dim=card["code_dim"],
+        codebook_hash=card["codebook_hash"],
+    )
+
+
+def _checked(array: npt.NDArray[Any], *, kinds: str, num_dimensions: int | None = None) -> npt.NDArray[Any]:
     if array.dtype.kind not in kinds or array.ndim != (num_dimensions or array.ndim):
         raise ValueError(f"it holds {array.dtype} {list(array.shape)}")
     return array

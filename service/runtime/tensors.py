@@ -61,7 +61,11 @@ class TensorGroup:
         """Rows that hold `tensors`, one for each spec; the tensor itself where there is one."""
         if len(self.specs) == 1:
             return tensors[0]
-        return np.concatenate([tensor.reshape(len(tensor), -1) for tensor in tensors], axis=1)
+        parts = [
+            tensor.reshape(len(tensor), math.prod(spec.shape))
+            for tensor, spec in zip(tensors, self.specs, strict=True)
+        ]
+        return np.concatenate(parts, axis=1)
 
     def unpack(self, rows: Rows) -> list[Rows]:
         """The tensors that `rows` hold, as views of them."""

@@ -3,9 +3,10 @@
 import asyncio
 import inspect
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from kohonen_tokenizer_client import AsyncClient
+from kohonen_tokenizer_client import AsyncClient, Codebook, ServedLevel
 
 
 class Blocking:
@@ -19,11 +20,16 @@ class Blocking:
         match name:
             case "codebook":
                 return self._runner.run(self._client.codebook())
+            case "levels":
+                return {
+                    level.name: ServedLevel(level, fetch=partial(self._codebook, level.name))
+                    for level in self._runner.run(self._client.model()).levels
+                }
             case "level" | "image_shape":
                 return getattr(self._runner.run(self._client.model()), name)
             case "identity":
                 model = self._runner.run(self._client.model())
-                return {"model": model.name, "codebook_hash": model.level.codebook_hash}
+                return {"model": model.name, "codebook_hash": model.codebook_hash}
         method = getattr(self._client, name)
 
         def call(*arguments: Any, **options: Any) -> Any:
@@ -31,6 +37,9 @@ class Blocking:
             return self._iterate(result) if inspect.isasyncgen(result) else self._runner.run(result)
 
         return call
+
+    def _codebook(self, level: str) -> Codebook:
+        return self._runner.run(self._client.codebook(level=level))
 
     def _iterate(self, items: Any) -> Iterator[Any]:
         async def following() -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from kohonen_tokenizer_client import AsyncClient, Client
 
-from ..service.conftest import random_images, tiny_bundle, tiny_files, tiny_model
+from ..service.conftest import random_images, tiny_bundle, tiny_files, tiny_model, two_level_bundle
 from ..service.http.conftest import (
     ServerProcess,
     image_file,
@@ -32,6 +32,7 @@ __all__ = [
     "tiny_files",
     "tiny_model",
     "tokenizer",
+    "two_level_bundle",
     "wait_until",
 ]
 

@@ -26,25 +26,24 @@ export async function fetchModels() {
   return (await (await call("models")).json()).models;
 }
 
-export async function fetchMap() {
-  return (await call(ofModel("map.png"))).blob();
+/** The picture of the map of `level`; of a model with one level it is not named. */
+export async function fetchMap(level) {
+  return (await call(ofModel("map.png", level ? { level } : {}))).blob();
 }
 
 export async function fetchExample() {
   return (await call("page/example.webp")).blob();
 }
 
-/** The tokens [h][w] of an image file. */
+/** What POST /encode gives of an image file: `{tokens, model, codebook_hash}`, or `tokens_LEVEL` of each level. */
 export async function encode(file) {
   const headers = { "Content-Type": file.type || "application/octet-stream", Accept: "application/json" };
-  const reply = await call(ofModel("encode"), { method: "POST", headers, body: file });
-  return (await reply.json()).tokens[0];
+  return (await call(ofModel("encode"), { method: "POST", headers, body: file })).json();
 }
 
-/** The PNG of `{tokens, model, codebook_hash}`, of which the last two may be missing. */
-export async function decode(content) {
+/** The PNG of such an object as JSON, of which the last two may be missing. */
+export async function decode(body) {
   const headers = { "Content-Type": "application/json", Accept: "image/png" };
-  const body = JSON.stringify(content);
   return (await call(ofModel("decode"), { method: "POST", headers, body })).blob();
 }
 
@@ -71,8 +70,9 @@ export function latestOnly(work) {
   };
 }
 
-function ofModel(path) {
-  return model ? `${path}?${new URLSearchParams({ model })}` : path;
+function ofModel(path, others = {}) {
+  const parameters = new URLSearchParams(model ? { model, ...others } : others);
+  return parameters.size ? `${path}?${parameters}` : path;
 }
 
 async function call(url, { headers, ...options } = {}) {

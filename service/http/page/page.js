@@ -14,17 +14,20 @@ const element = (id) => document.getElementById(id);
 const sliders = { dx: element("dx"), dy: element("dy") };
 
 let card = null; // of the model, as GET /models gives it
+let level = null; // of the card: whose tokens and map are shown
+let identity = null; // what the service says of the model with its tokens
 let map = null;
 let random = null; // the map in random order
 let source = null; // the image file that was encoded last
 let brush = 0;
 let pointed = null; // what the pointer or the focus is on: {cell}, {token} or null
 
-// What undo brings back. The tokens shown are `tokens`, flat, each moved by (dx, dy).
-let state = { tokens: [], dx: 0, dy: 0, isShuffled: false };
+// What undo brings back. `tokens` has those of each level, flat, by its name; those of the level that is shown
+// are moved by (dx, dy).
+let state = { tokens: {}, dx: 0, dy: 0, isShuffled: false };
 let past = [];
 let gesture = null; // edits of one drag are one step of undo
-let decoded = ""; // the tokens that were sent last
+let decoded = ""; // the tokens that were sent last, as JSON
 
 const grid = new TokenGrid({
   look: (cell) => look(cell === null ? null : { cell }),
@@ -38,10 +41,17 @@ const mapView = new MapView({
   pick: setBrush,
 });
 
+/** The tokens that are shown. */
 function moved() {
-  const { tokens, dx, dy, isShuffled } = state;
+  const { dx, dy, isShuffled } = state;
+  const tokens = state.tokens[level.name] ?? [];
   if (!isShuffled) return tokens.map((token) => map.move(token, dx, dy));
   return tokens.map((token) => random.order[map.move(random.inverse[token], dx, dy)]);
+}
+
+/** Those of each level, by its name, as they are shown and decoded. */
+function allMoved() {
+  return { ...state.tokens, [level.name]: moved() };
 }
 
 function edit(changes, name = null) {
@@ -56,7 +66,7 @@ function setToken(cell, token, name = null) {
   const tokens = moved();
   if (tokens[cell] === token) return;
   tokens[cell] = token;
-  edit({ tokens, dx: 0, dy: 0 }, name);
+  edit({ tokens: { ...state.tokens, [level.name]: tokens }, dx: 0, dy: 0 }, name);
 }
 
 function setBrush(token) {
@@ -77,10 +87,11 @@ function undo() {
   render();
 }
 
-/** Begin anew with `tokens`, or with none. */
+/** Begin anew with the `tokens` of each level, or with none. */
 function start(tokens) {
-  const { latent_grid: [rows, columns], codebook_size: size } = card.levels[0];
-  if (grid.cells.length !== tokens.length) grid.build(tokens.length ? rows : 0, columns, size);
+  const { latent_grid: [rows, columns], codebook_size: size } = level;
+  const count = tokens[level.name]?.length ?? 0;
+  if (grid.cells.length !== count) grid.build(count ? rows : 0, columns, size);
   state = { tokens, dx: 0, dy: 0, isShuffled: false };
   past = [];
   decoded = "";
@@ -102,33 +113,36 @@ function render() {
   element("shuffled").checked = state.isShuffled;
   element("undo").disabled = !past.length;
   element("undo-count").textContent = past.length;
-  if (tokens.length && tokens.join() !== decoded) {
-    decoded = tokens.join();
+  if (!tokens.length) return;
+  const content = asJson();
+  if (content !== decoded) {
+    decoded = content;
     element("decoded").setAttribute("aria-busy", "true");
-    decodeLatest(tokens);
+    decodeLatest(content);
   }
 }
 
-const decodeLatest = api.latestOnly((tokens) =>
+const decodeLatest = api.latestOnly((content) =>
   attempt(async () => {
-    if (tokens.join() !== decoded) return; // of the model before
+    if (content !== decoded) return; // of the model before
     const started = performance.now();
-    const image = await api.decode({ tokens: rowsOf(tokens) });
+    const image = await api.decode(content);
     say(`${Math.round(performance.now() - started)} ms`);
-    if (tokens.join() === decoded) await showBlob(element("decoded"), image);
-  }).finally(() => element("decoded").setAttribute("aria-busy", String(tokens.join() !== decoded))),
+    if (content === decoded) await showBlob(element("decoded"), image);
+  }).finally(() => element("decoded").setAttribute("aria-busy", String(content !== decoded))),
 );
 
 const encodeLatest = api.latestOnly((file) =>
   attempt(async () => {
     say("Encoding…");
     const asked = card;
-    const tokens = await api.encode(file);
+    const content = await api.encode(file);
     if (card !== asked) return; // another model was chosen meanwhile
     source = file;
+    identity = { model: content.model, codebook_hash: content.codebook_hash };
     await showBlob(element("image"), file);
     element("image").hidden = false;
-    start(tokens.flat());
+    start(tokensIn(content));
   }),
 );
 
@@ -140,18 +154,27 @@ async function loadTokens(text) {
   } catch {
     throw new Error("These are no tokens: the text is not JSON. Load what Copy, Save or POST /encode gives.");
   }
-  await api.decode(content);
+  await api.decode(text);
   element("image").hidden = true;
-  start(content.tokens.flat(Infinity));
+  start(tokensIn(content));
+}
+
+/** What the API calls the tokens of `one` of the levels. */
+function fieldOf({ name }) {
+  return card.levels.length === 1 || name === "tokens" ? "tokens" : `tokens_${name}`;
+}
+
+function tokensIn(content) {
+  return Object.fromEntries(card.levels.map((one) => [one.name, content[fieldOf(one)].flat(Infinity)]));
 }
 
 function asJson() {
-  const tokens = rowsOf(moved());
-  return JSON.stringify({ tokens, model: card.name, codebook_hash: card.levels[0].codebook_hash });
+  const tokens = allMoved();
+  const fields = card.levels.map((one) => [fieldOf(one), rowsOf(tokens[one.name], one.latent_grid)]);
+  return JSON.stringify({ ...Object.fromEntries(fields), ...identity });
 }
 
-function rowsOf(tokens) {
-  const [rows, columns] = card.levels[0].latent_grid;
+function rowsOf(tokens, [rows, columns]) {
   return Array.from({ length: rows }, (_, y) => tokens.slice(y * columns, (y + 1) * columns));
 }
 
@@ -216,23 +239,33 @@ async function open() {
 
 async function openModel(chosen, isOneOfSeveral) {
   api.useModel(isOneOfSeveral ? chosen.name : "");
-  await showBlob(mapView.picture, await api.fetchMap());
-  card = chosen;
-  const { latent_grid: [rows, columns], map_shape: shape, codebook_size: size } = card.levels[0];
+  await openLevel(chosen.levels[0], chosen);
+  element("main").style.setProperty("--aspect", card.image.width / card.image.height);
+  element("level").replaceChildren(...card.levels.map(({ name }) => new Option(name)));
+  element("level-choice").hidden = card.levels.length < 2;
+  if (source) encodeLatest(source);
+  else await encodeExample();
+}
+
+/** Show the tokens and the map of another level. Of the same model all tokens stay; undo begins anew. */
+async function openLevel(chosen, model = card) {
+  await showBlob(mapView.picture, await api.fetchMap(model.levels.length > 1 ? chosen.name : ""));
+  const tokens = model === card ? allMoved() : {};
+  card = model;
+  level = chosen;
+  const { latent_grid: [rows, columns], map_shape: shape, codebook_size: size } = level;
   map = new CodeMap(shape);
   random = shuffle(size);
   brush = map.tokenAt(Math.floor(map.columns / 2), Math.floor(map.rows / 2));
   pointed = null;
-  element("main").style.setProperty("--aspect", card.image.width / card.image.height);
   element("tokens-size").textContent = `${rows} × ${columns}`;
   element("map-size").textContent = `${size} codes, ${map.rows} × ${map.columns}`;
   sliders.dx.max = Math.min(MAX_OFFSET, map.columns - 1);
   sliders.dy.max = Math.min(MAX_OFFSET, map.rows - 1);
   for (const slider of Object.values(sliders)) slider.min = -slider.max;
   mapView.build(map, brush);
-  start([]);
-  if (source) encodeLatest(source);
-  else await encodeExample();
+  grid.build(0, 0, size);
+  start(tokens);
 }
 
 for (const [name, slider] of Object.entries(sliders)) {
@@ -240,6 +273,10 @@ for (const [name, slider] of Object.entries(sliders)) {
   slider.addEventListener("change", () => (gesture = null));
 }
 element("shuffled").addEventListener("change", (event) => edit({ isShuffled: event.target.checked }));
+element("level").addEventListener("change", (event) => {
+  const chosen = card.levels[event.target.selectedIndex];
+  attempt(() => openLevel(chosen));
+});
 element("undo").addEventListener("click", undo);
 element("copy").addEventListener("click", () => attempt(copyTokens));
 element("save").addEventListener("click", saveTokens);

@@ -187,6 +187,7 @@ def near(token, *, radius=1.5):
 def test_it_opens_with_an_example(page):
     page.check_decoded()
     assert page.text("#model-name") == "tiny-colors"
+    assert not page.find("#level-choice").is_displayed()
     assert page.text("#map-size") == "12 codes, 3 \u00d7 4"
     assert np.array_equal(
         page.image("map-picture"), np.asarray(Image.open(io.BytesIO(page.client.get("/map.png").content)))
@@ -465,6 +466,34 @@ def test_of_several_models_one_is_chosen(driver, locked):
     page.settle()
     calls = [url for _, url in page.requests() if "/decode" in url]
     assert calls == [str(client.base_url.join("/decode?model=second"))]
+
+
+def test_of_several_levels_one_is_shown_and_all_are_decoded(driver, start_server, two_level_bundle):
+    server = start_server(two_level_bundle)
+    with httpx.Client(base_url=server.url) as client:
+        page = Page(driver, client)
+        page.errors()  # of the tests before
+        page.open()
+        assert page.text("#level").split() == ["top", "bottom"]
+        assert (page.text("#tokens-size"), page.text("#map-size")) == ("1 \u00d7 1", "12 codes, 3 \u00d7 4")
+        page.paint(0, page.another_token())
+        (top,) = page.tokens
+        page.find("#level").send_keys("bottom")
+        page.wait_for(lambda: page.text("#map-size") == "12 codes, 1 \u00d7 12")
+        picture = client.get("/map.png", params={"level": "bottom"}).content
+        assert np.array_equal(page.image("map-picture"), np.asarray(Image.open(io.BytesIO(picture))))
+        page.find("#dx").send_keys(Keys.ARROW_RIGHT)
+        bottom = np.reshape(page.tokens, (2, 2)).tolist()
+        page.settle()
+        reply = client.post("/decode", json={"tokens_top": [[top]], "tokens_bottom": bottom})
+        assert np.array_equal(page.image("decoded"), np.asarray(Image.open(io.BytesIO(reply.content))))
+        # The move of one level is no move of the other.
+        page.find("#level").send_keys("top")
+        page.wait_for(lambda: page.tokens == [top])
+        page.settle()
+        assert np.array_equal(page.image("decoded"), np.asarray(Image.open(io.BytesIO(reply.content))))
+        assert page.errors() == []
+    assert server.stop() == 0
 
 
 @pytest.mark.parametrize("width", [360, 800, 1600])

@@ -66,6 +66,12 @@ def test_other_tokens_are_refused_in_one_line(tokenizer, tokens, change, error, 
         tokenizer.decode(change(tokens))
 
 
+def test_no_images_have_no_tokens_and_back(tokenizer, random_images):
+    tokens = tokenizer.encode(random_images[:0])
+    assert {name: grids.shape for name, grids in tokens.items()} == {"top": (0, 1, 1), "bottom": (0, 2, 2)}
+    assert tokenizer.decode(tokens).shape == (0, 8, 8, 3)
+
+
 def test_rows_hold_every_level_and_split_into_them_again(tokenizer, random_images, tokens):
     rows = tokenizer.check_tokens(tokens)
     assert rows.shape == (70, *tokenizer.token_shape) == (70, 5)
