@@ -145,10 +145,11 @@ def _record(outcome: ShardRecord | Exception, *, work: Work, tally: Tally) -> Sh
 
 @contextmanager
 def _cluster(address: str | None) -> Iterator[None]:
-    """Be connected to the cluster; what Ray has to say goes to stderr and to its own log files."""
+    """Be connected to the cluster; what Ray has to say goes to its log files, or to stderr where it insists.
+
+    It insists on a line about how Ray Data makes actors, and on one for a worker that died.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # It warns on stderr of how Ray Data makes its own actors.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -164,7 +165,7 @@ def _cluster(address: str | None) -> Iterator[None]:
             )
         except (OSError, ValueError) as error:
             raise EngineError(
-                f"Ray at {address or 'RAY_ADDRESS'}: {error}; give --ray-address HOST:PORT of a cluster that runs"
+                f"Ray at {address or 'RAY_ADDRESS'}: {error}; give --ray-address HOST:PORT of one that runs"
             ) from None
         try:
             yield
