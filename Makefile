@@ -32,7 +32,7 @@ test: check ## Every check and every test
 	$(MAKE) --no-print-directory test-ray
 
 test-ray: .venv/.ready ## The tests that start a Ray cluster on this machine
-	$(RUN)pytest -m ray tests/service/test_ray_deployment.py
+	$(RUN)pytest -m ray tests/batch/test_ray_engine.py tests/service/test_ray_deployment.py
 
 image: ## Build the container image TARGET (cpu; or gpu, torch, train, batch) with ENGINE (docker)
 	$(ENGINE) build --target $(TARGET) --tag kohonen-tokenizer:$(TARGET) $(ENGINE_BUILD) \

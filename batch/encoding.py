@@ -22,7 +22,7 @@ from .identity import Identity
 from .plan import Plan, read_pieces
 from .preparation import Prepared, prepare
 from .read_ahead import read_ahead
-from .rows import Row, ShardWriter, read_rows
+from .rows import Row, ShardWriter, failed_rows, read_rows
 from .shards import ShardRecord, commit_shard, read_record
 from .sources.source import Sample, Source
 from .storage import Storage
@@ -39,7 +39,7 @@ class Work:
     bundle: str
     device: Device
     backend: GraphFormat
-    num_threads: int | None
+    num_threads: int
     """Of the model on the CPU."""
     batch_size: int | None
     """Images of one run of the model; None for what the backend gains most from."""
@@ -86,10 +86,11 @@ class ShardEncoder:
         num_images = num_failed = 0
         for batch in self._batches(work.source.samples(pieces), kept=kept):
             rows = self._encode_batch(batch)
+            failed = failed_rows(rows)
             writer.add(rows)
             num_images += len(rows)
-            num_failed += sum(row.status == "failed" for row in rows)
-            tally.add(rows)
+            num_failed += len(failed)
+            tally.add(len(rows), failed=failed)
         return commit_shard(
             destination,
             shard,

@@ -5,7 +5,8 @@ BatchError (a ValueError)
 ├── DestinationError  a folder that cannot be written, is full, or is at work already
 ├── MismatchError     a dataset of another model, policy or source than this job's
 ├── ErrorLimitError   more images failed than the job may bear
-├── WorkerError       a worker process died
+├── WorkerError       worker processes died
+├── EngineError       the engine is not installed, or has no machines for the job
 └── DatasetError      a dataset that is unfinished, or not what its manifest says
 
 After any of them the shards that were complete still are, and the same command carries the job on.
@@ -37,7 +38,11 @@ class ErrorLimitError(BatchError):
 
 
 class WorkerError(BatchError):
-    """A worker process died."""
+    """Worker processes died, and the engine does not go on without them."""
+
+
+class EngineError(BatchError):
+    """What would deal out the shards is not installed, does not answer, or has no machines."""
 
 
 class DatasetError(BatchError):

@@ -9,9 +9,9 @@ from kohonen_tokenizer.service.runtime.bundle import load_bundle
 from kohonen_tokenizer.service.runtime.devices import Device
 from kohonen_tokenizer.service.runtime.images import Resize
 from kohonen_tokenizer.service.runtime.manifest import GraphFormat
-from kohonen_tokenizer.service.runtime.threads import available_threads
 
 from .encoding import Work
+from .engine import Engine
 from .errors import DestinationError
 from .identity import Identity
 from .lock import locked
@@ -21,7 +21,6 @@ from .shards import ShardRecord, complete_shards
 from .sources.source import Source
 from .storage import Storage
 from .tally import Tally
-from .workers import encode_shards
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,10 +32,8 @@ class Options:
     device: Device = "cpu"
     backend: GraphFormat = "onnx"
     num_threads: int | None = None
-    """Of each worker's model on the CPU; None for its share."""
+    """Of each worker's model on the CPU; None for what the engine says."""
     rows_per_shard: int = 4096
-    num_workers: int = 1
-    """Processes; 1 is this one."""
     batch_size: int | None = None
     """Images of one run of the model; None for what the device gains most from."""
     max_errors: int | None = None
@@ -88,13 +85,16 @@ def look(source: Source, destination: Storage, *, options: Options) -> Standing:
     return _standing(destination, plan=plan, options=options)
 
 
-def run(source: Source, destination: Storage, *, options: Options, on_start: OnStart) -> Outcome:
+def run(
+    source: Source, destination: Storage, *, options: Options, engine: Engine, on_start: OnStart
+) -> Outcome:
     """Encode `source` into `destination`, or what is missing there.
 
     Args:
         source: the images.
         destination: a new folder, or that of the same job before.
         options: how.
+        engine: who deals out the shards.
         on_start: is called when the work begins, with what will count it.
 
     Raises:
@@ -121,14 +121,13 @@ def run(source: Source, destination: Storage, *, options: Options, on_start: OnS
             bundle=options.bundle,
             device=options.device,
             backend=options.backend,
-            num_threads=options.num_threads or max(1, available_threads() // options.num_workers),
+            num_threads=options.num_threads or engine.num_threads,
             batch_size=options.batch_size,
             keep_good_rows=options.retry_failed,
         )
-        records |= {
-            record.shard: record
-            for record in encode_shards(work, standing.to_do, num_workers=options.num_workers, tally=tally)
-        }
+        if standing.to_do:
+            found = engine.encode_shards(work, standing.to_do, tally=tally)
+            records |= {record.shard: record for record in found}
         manifest = DatasetManifest.of(standing.plan, records)
         write_manifest(destination, manifest)
     return Outcome(

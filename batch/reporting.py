@@ -10,6 +10,7 @@ import typer
 from tqdm import tqdm
 
 from .dataset import Dataset
+from .engine import Engine
 from .errors import ErrorLimitError
 from .exit_status import ERROR_LIMIT, INTERRUPTED, SOME_FAILED
 from .job import OnStart, Options, Outcome, Standing, look, run
@@ -51,7 +52,9 @@ def say_what_is_to_do(source: Source, destination: Storage, *, options: Options,
     )
 
 
-def run_and_report(source: Source, destination: Storage, *, options: Options, as_json: bool) -> None:
+def run_and_report(
+    source: Source, destination: Storage, *, options: Options, engine: Engine, as_json: bool
+) -> None:
     """Run a job with a progress bar and print its result.
 
     Raises:
@@ -60,7 +63,7 @@ def run_and_report(source: Source, destination: Storage, *, options: Options, as
     """
     try:
         with _progress_bar() as on_start:
-            outcome = run(source, destination, options=options, on_start=on_start)
+            outcome = run(source, destination, options=options, engine=engine, on_start=on_start)
     except ErrorLimitError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(ERROR_LIMIT) from None

@@ -4,7 +4,7 @@ N tokens of an image, h * w.
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -58,6 +58,11 @@ class Row(NamedTuple):
     def with_tokens(self, tokens: tuple[npt.NDArray[np.integer[Any]], ...]) -> "Row":
         """The same row with `tokens`."""
         return self._replace(tokens=tokens)
+
+
+def failed_rows(rows: Iterable[Row]) -> list[Row]:
+    """Those of `rows` that have no tokens."""
+    return [row for row in rows if row.status == "failed"]
 
 
 def token_dtype(level: TokenLevel) -> np.dtype[Any]:

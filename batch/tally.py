@@ -1,6 +1,7 @@
 """What all workers of a job have done so far, and the word to stop: shared between their processes."""
 
 import multiprocessing
+from collections.abc import Sequence
 
 from .errors import ErrorLimitError
 from .rows import Row
@@ -18,7 +19,7 @@ class Tally:
 
     def __init__(self, *, max_errors: int | None) -> None:
         """Begin at zero; more than `max_errors` failed images end the job."""
-        self._max_errors = max_errors
+        self.max_errors = max_errors
         self._num_images = CONTEXT.Value("q", 0)
         self._num_failed = CONTEXT.Value("q", 0)
         self._stop = CONTEXT.Event()
@@ -33,24 +34,23 @@ class Tally:
         """Images that failed in this run."""
         return int(self._num_failed.value)
 
-    def add(self, rows: list[Row]) -> None:
-        """Count images that are done.
+    def add(self, num_images: int, *, failed: Sequence[Row]) -> None:
+        """Count images that are done, of which `failed` have no tokens.
 
         Raises:
             ErrorLimitError: more have failed than may.
             StoppedError: the job stops.
         """
-        failed = [row for row in rows if row.status == "failed"]
         with self._num_images:
-            self._num_images.value += len(rows)
+            self._num_images.value += num_images
         if failed:
             with self._num_failed:
                 self._num_failed.value += len(failed)
                 num_failed = self._num_failed.value
-            if self._max_errors is not None and num_failed > self._max_errors:
+            if self.max_errors is not None and num_failed > self.max_errors:
                 raise ErrorLimitError(
                     f"{failed[-1].id}: {failed[-1].error}; {num_failed:,} images failed in this run, and the "
-                    f"limit is {self._max_errors:,}: mend them, or raise --max-errors"
+                    f"limit is {self.max_errors:,}: mend them, or raise --max-errors"
                 )
         if self._stop.is_set():
             raise StoppedError

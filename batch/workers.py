@@ -10,9 +10,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import wait as wait_for_objects
 from threading import Thread
+
+from kohonen_tokenizer.service.runtime.threads import available_threads
 
 from .encoding import ShardEncoder, Work
 from .errors import WorkerError
@@ -24,31 +27,24 @@ from .tally import CONTEXT, Tally
 _SWITCH_INTERVAL_S = 0.0005
 
 
-def encode_shards(
-    work: Work, shards: Sequence[int], *, num_workers: int, tally: Tally
-) -> Iterator[ShardRecord]:
-    """Encode `shards` and yield the record of each as it is complete, in any order.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalEngine:
+    """Processes of this machine. One that dies ends the job."""
 
-    Args:
-        work: the job.
-        shards: what is to be done.
-        num_workers: processes; a single worker is this one.
-        tally: counts what is done.
+    num_workers: int = 1
+    """A single one is this process."""
 
-    Raises:
-        WorkerError: a process died.
-        BatchError: what ended a worker; all others have stopped when it is raised.
-        OSError: the destination cannot be written or is full.
-        TokenizerError: the model does not start.
-    """
-    if num_workers == 1 or len(shards) < 2:
-        return _encode_here(work, shards, tally=tally)
-    return _encode_in_processes(work, shards, num_workers=min(num_workers, len(shards)), tally=tally)
+    @property
+    def num_threads(self) -> int:
+        """A worker's share of the CPUs."""
+        return max(1, available_threads() // self.num_workers)
 
-
-def _encode_here(work: Work, shards: Sequence[int], *, tally: Tally) -> Iterator[ShardRecord]:
-    worker = _Worker(work, tally)
-    return map(worker.encode, shards)
+    def encode_shards(self, work: Work, shards: Sequence[int], *, tally: Tally) -> Iterator[ShardRecord]:
+        """Encode `shards`, as Engine has it."""
+        num_workers = min(self.num_workers, len(shards))
+        if num_workers == 1:
+            return map(Worker(work, tally).encode, shards)
+        return _encode_in_processes(work, shards, num_workers=num_workers, tally=tally)
 
 
 def _encode_in_processes(
@@ -69,30 +65,37 @@ def _encode_in_processes(
             pool.shutdown(cancel_futures=True)
 
 
-class _Worker:
+class Worker:
     """What a worker holds: its job, and the model once the first shard has come."""
 
     def __init__(self, work: Work, tally: Tally) -> None:
+        """Take the job and what counts it; the model is not started yet."""
         self._work = work
         self._tally = tally
         self._encoder: ShardEncoder | None = None
 
     def encode(self, shard: int) -> ShardRecord:
+        """Encode `shard`, as `ShardEncoder.encode` does, which is loaded for the first."""
         # Not when the process starts: what is raised there would be printed, and lost to the job.
         if self._encoder is None:
             self._encoder = ShardEncoder.load(self._work)
         return self._encoder.encode(shard, tally=self._tally)
 
 
-_worker: _Worker
+_worker: Worker
+
+
+def hurry_threads() -> None:
+    """Have the threads of this process, a worker's own, take turns more often."""
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
 
 def _begin(work: Work, tally: Tally) -> None:
     global _worker
-    _worker = _Worker(work, tally)
+    _worker = Worker(work, tally)
     # Ctrl-C reaches every process of a terminal; the job stops its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    hurry_threads()
     Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""The batch job beside its in-process ceiling and a plain DataLoader loop: JSON in benchmarks/results/.
+"""The batch job beside its in-process ceiling, a DataLoader loop and Ray Data: JSON in benchmarks/results/.
 
     python -m benchmarks.batch
 
@@ -25,12 +25,14 @@ from statistics import median
 from kohonen_tokenizer import Tokenizer
 
 from .ceiling import Ceiling
-from .machine import describe_machine, write_result
+from .machine import describe_machine, peer_versions, write_result
+from .peer_environment import PEERS, PEERS_VENV, install_peers
 from .processes import usage
 from .servers import ROOT
 from .workloads import Name, Workload, make_workloads
 
 RATIO_AIM = 0.90
+RAY_DATA = "Ray Data: read_images, map_batches, write_parquet"
 # Of the small and of the large folder, by the workload whose images they hold.
 NUM_IMAGES: dict[Name, tuple[int, int]] = {"A": (4096, 36864), "C": (2048, 18432)}
 # So few that every folder keeps all workers busy: a job of one shard starts no processes, and the difference
@@ -44,6 +46,7 @@ class Cost:
 
     seconds: float
     cpu_s: float
+    """Of the processes that it has waited for; Ray's own are not among them."""
     peak_rss_mib: float
     """Of all its processes together."""
 
@@ -55,10 +58,11 @@ class Measurement:
     images: str
     program: str
     images_per_s: float
-    images_per_cpu_s: float
+    images_per_cpu_s: float | None
+    """None where not all processes are counted."""
     ratio: float
     """Of images a second to the ceiling's in this round."""
-    cpu_ratio: float
+    cpu_ratio: float | None
     peak_rss_mib: tuple[float, float]
     """On the small folder and on the large."""
 
@@ -70,6 +74,7 @@ Command = Callable[[Path, Path], list[str]]
 def main() -> int:
     """Measure, print and write; the status is 1 if an aim is missed."""
     arguments = _parse_arguments()
+    install_peers()
     workloads = make_workloads(Tokenizer.load(arguments.bundle))
     measurements = []
     with tempfile.TemporaryDirectory() as folder:
@@ -85,6 +90,7 @@ def main() -> int:
     if not arguments.quick:
         content = {
             **describe_machine(),
+            "peers": peer_versions(PEERS_VENV),
             "rounds": arguments.rounds,
             "measurements": list(map(asdict, measurements)),
         }
@@ -96,8 +102,8 @@ def _measure(
     workload: Workload, *, sizes: tuple[int, int], bundle: Path, rounds: int, scratch: Path
 ) -> list[Measurement]:
     (scratch / "out").mkdir(parents=True)
-    folders = [_write_images(workload, count, scratch / str(count)) for count in sizes]
-    encoder = bundle / "encoder.onnx"
+    folders = [write_images(workload, count, scratch / str(count)) for count in sizes]
+    encoder = bundle.resolve() / "encoder.onnx"
     programs: dict[str, Command] = {
         "kohonen-tokenizer encode": lambda source, out: [
             *(sys.executable, "-m", "kohonen_tokenizer", "encode", str(source), str(out)),
@@ -105,6 +111,10 @@ def _measure(
         ],
         "DataLoader loop": lambda source, out: [
             *(sys.executable, "-m", "benchmarks.dataloader_loop", str(source), str(encoder), f"{out}.npy")
+        ],
+        RAY_DATA: lambda source, out: [
+            *("env", f"ENCODER={encoder}", str(PEERS_VENV / "bin" / "python")),
+            *(str(PEERS / "ray_data_job.py"), str(source), str(out)),
         ],
     }
     ceiling = Ceiling(encoder)
@@ -121,7 +131,7 @@ def _measure(
             small, large = (_run(command(folder, out)) for folder, out in zip(folders, outputs, strict=True))
             num_images = sizes[1] - sizes[0]
             rate = num_images / (large.seconds - small.seconds)
-            cpu_rate = num_images / (large.cpu_s - small.cpu_s)
+            cpu_rate = None if program == RAY_DATA else num_images / (large.cpu_s - small.cpu_s)
             found.append(
                 Measurement(
                     images=workload.title.partition(" -> ")[0],
@@ -129,7 +139,7 @@ def _measure(
                     images_per_s=rate,
                     images_per_cpu_s=cpu_rate,
                     ratio=rate / ceiling_rate,
-                    cpu_ratio=cpu_rate / ceiling_cpu_rate,
+                    cpu_ratio=cpu_rate and cpu_rate / ceiling_cpu_rate,
                     peak_rss_mib=(small.peak_rss_mib, large.peak_rss_mib),
                 )
             )
@@ -139,7 +149,8 @@ def _measure(
     return found
 
 
-def _write_images(workload: Workload, count: int, folder: Path) -> Path:
+def write_images(workload: Workload, count: int, folder: Path) -> Path:
+    """Put `count` image files of `workload` into `folder`."""
     for number in range(count):
         path = folder / f"{number // 1000:03d}" / f"{number:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,9 +182,10 @@ def _print_report(measurements: Sequence[Measurement]) -> bool:
     print()
     for images, program in dict.fromkeys((m.images, m.program) for m in measurements):
         of = [m for m in measurements if (m.images, m.program) == (images, program)]
-        ratio, cpu_ratio = median(m.ratio for m in of), median(m.cpu_ratio for m in of)
+        ratio = median(m.ratio for m in of)
+        cpu_ratios = [m.cpu_ratio for m in of if m.cpu_ratio is not None]
         line = f"{images}, {program}: {median(m.images_per_s for m in of):,.0f} images/s, "
-        line += f"{ratio:.1%} of the ceiling ({cpu_ratio:.1%} in CPU time)"
+        line += f"{ratio:.1%} of the ceiling{_in_cpu_time(median(cpu_ratios) if cpu_ratios else None)}"
         if program.startswith("kohonen"):
             is_met = is_met and ratio >= RATIO_AIM
             line += f", aim {RATIO_AIM:.0%}: {'met' if ratio >= RATIO_AIM else 'MISSED'}"
@@ -184,9 +196,13 @@ def _print_report(measurements: Sequence[Measurement]) -> bool:
 def _line(measured: Measurement) -> str:
     small, large = measured.peak_rss_mib
     return (
-        f"{measured.images}, {measured.program}: {measured.images_per_s:,.0f} images/s, {measured.ratio:.1%} "
-        f"({measured.cpu_ratio:.1%} in CPU time), {small:.0f} and {large:.0f} MiB at most"
+        f"{measured.images}, {measured.program}: {measured.images_per_s:,.0f} images/s, {measured.ratio:.1%}"
+        f"{_in_cpu_time(measured.cpu_ratio)}, {small:.0f} and {large:.0f} MiB at most"
     )
+
+
+def _in_cpu_time(ratio: float | None) -> str:
+    return "" if ratio is None else f" ({ratio:.1%} in CPU time)"
 
 
 def _parse_arguments() -> argparse.Namespace:

@@ -17,7 +17,17 @@ from kohonen_tokenizer.service.runtime.threads import available_threads
 
 RESULTS = Path(__file__).parent / "results"
 
-_OURS = ("kohonen-tokenizer", "numpy", "onnxruntime-gpu", "onnxruntime", "simplejpeg", "uvicorn", "uvloop")
+_OURS = (
+    "kohonen-tokenizer",
+    "numpy",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "pyarrow",
+    "ray",
+    "simplejpeg",
+    "uvicorn",
+    "uvloop",
+)
 _PEERS = ("fastapi", "litserve", "mosec", "ray", "bentoml", "onnxruntime-gpu", "onnxruntime", "uvicorn")
 
 

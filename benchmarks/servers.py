@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from .client import HOST, Reply, post, send_all
+from .peer_environment import PEERS, PEERS_VENV
 from .processes import free_port, running
 from .workloads import Name, Tokens, Workload
 
 ROOT = Path(__file__).parent.parent
-PEERS = ROOT / "benchmarks" / "peers"
-PEERS_VENV = ROOT / "benchmarks" / ".venv-peers"
 
 _READY_TIMEOUT_S = 90
 

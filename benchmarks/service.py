@@ -9,7 +9,6 @@ within a round: what slows the machine down for a while slows both. The peers ge
 
 import argparse
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,13 +19,11 @@ from kohonen_tokenizer import Tokenizer
 
 from .comparison import compare
 from .machine import describe_machine, peer_versions, write_result
+from .peer_environment import PEERS_VENV, install_peers
 from .processes import end_on_sigterm
 from .report import format_report, judge
-from .servers import PEERS_VENV, ROOT, Server, all_servers
+from .servers import ROOT, Server, all_servers
 from .workloads import make_workloads
-
-_REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"
-_CONSTRAINTS = ROOT / "benchmarks" / "constraints.txt"
 
 
 def main() -> int:
@@ -37,7 +34,7 @@ def main() -> int:
         sys.exit("error: wrk is not installed; it is in Debian's package wrk and in Homebrew")
     servers = _select(all_servers(arguments.bundle), only=arguments.only)
     if any(server.is_peer for server in servers):
-        _install_peers()
+        install_peers()
     workloads = make_workloads(Tokenizer.load(arguments.bundle))
     with tempfile.TemporaryDirectory() as logs:
         comparison = compare(
@@ -80,15 +77,6 @@ def _select(servers: Sequence[Server], *, only: str | None) -> list[Server]:
     if not names <= known:
         sys.exit(f"error: --only {', '.join(names - known)}: there are {', '.join(sorted(known))}")
     return [server for server in servers if server.name.lower() in names]
-
-
-def _install_peers() -> None:
-    """Bring the peers' environment to the versions of constraints.txt."""
-    uv = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
-    if not PEERS_VENV.exists():
-        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(PEERS_VENV)], check=True)
-    install = [uv, "pip", "install", "--quiet", "--python", str(PEERS_VENV)]
-    subprocess.run([*install, "--requirements", _REQUIREMENTS, "--constraints", _CONSTRAINTS], check=True)
 
 
 if __name__ == "__main__":

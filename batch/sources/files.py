@@ -28,20 +28,20 @@ class FolderSource:
 
     def __init__(self, storage: Storage) -> None:
         """Take the folder."""
-        self._storage = storage
+        self.storage = storage
         self.is_local = storage.is_local
         self.columns: dict[str, str] = {}
 
     def pieces(self) -> Iterator[Piece]:
         """One for each image file."""
-        for path in self._storage.walk():
+        for path in self.storage.walk():
             if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES:
                 yield Piece(path, num_images=1)
 
     def samples(self, pieces: Sequence[Piece]) -> Iterator[Sample]:
         """The content of the files."""
         for group in _groups([piece.path for piece in pieces]):
-            for path, content in zip(group, self._storage.read_many(group), strict=True):
+            for path, content in zip(group, self.storage.read_many(group), strict=True):
                 folder = path.rpartition("/")[0].rpartition("/")[2]
                 yield _sample(path, content=content, label=folder or None)
 
@@ -57,7 +57,7 @@ class ListSource:
 
     def __init__(self, storage: Storage) -> None:
         """Take the list."""
-        self._list = storage
+        self.storage = storage
         self._folder = storage.parent
         # Its lines may be URLs.
         self.is_local = False
@@ -66,9 +66,9 @@ class ListSource:
     def pieces(self) -> Iterator[Piece]:
         """One for each line that is not empty."""
         try:
-            text = self._list.read().decode()
+            text = self.storage.read().decode()
         except UnicodeDecodeError as error:
-            raise SourceError(f"{self._list.url} is no UTF-8 text ({error}); list a path a line") from None
+            raise SourceError(f"{self.storage.url} is no UTF-8 text ({error}); list a path a line") from None
         yield from (Piece(line, num_images=1) for line in text.splitlines() if line.strip())
 
     def samples(self, pieces: Sequence[Piece]) -> Iterator[Sample]:

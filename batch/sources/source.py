@@ -1,7 +1,10 @@
 """What a job asks of a source of images."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:  # the command knows the kinds without the extra that a storage needs
+    from ..storage import Storage
 
 Kind = Literal["folder", "list", "webdataset", "parquet", "arrow"]
 
@@ -42,6 +45,10 @@ class Source(Protocol):
     @property
     def columns(self) -> dict[str, str]:
         """Of a table, the column by each role: image, label, id."""
+
+    @property
+    def storage(self) -> "Storage":
+        """The folder or the file that it is."""
 
     @property
     def is_local(self) -> bool:

@@ -27,7 +27,7 @@ class ParquetSource:
 
     def __init__(self, storage: Storage, *, paths: Sequence[str], columns: dict[str, str]) -> None:
         """Take the folder, the files in it, and the columns to read by their roles."""
-        self._storage = storage
+        self.storage = storage
         self.is_local = storage.is_local
         self._paths = paths
         self.columns = columns
@@ -35,7 +35,7 @@ class ParquetSource:
     def pieces(self) -> Iterator[Piece]:
         """Runs of whole row groups."""
         for path in self._paths:
-            with self._storage.open(path) as file, pq.ParquetFile(file) as table:
+            with self.storage.open(path) as file, pq.ParquetFile(file) as table:
                 start = stop = 0
                 for group in range(table.num_row_groups):
                     stop += table.metadata.row_group(group).num_rows
@@ -49,7 +49,7 @@ class ParquetSource:
         """The images of the rows. A file that breaks off ends in a failed sample, named as the file."""
         for piece in pieces:
             try:
-                with self._storage.open(piece.path) as file, pq.ParquetFile(file) as table:
+                with self.storage.open(piece.path) as file, pq.ParquetFile(file) as table:
                     yield from self._rows(table, piece=piece)
             except (OSError, pa.ArrowException) as error:
                 yield _broken(piece, error)
@@ -75,7 +75,7 @@ class ArrowSource:
 
     def __init__(self, storage: Storage, *, paths: Sequence[str], columns: dict[str, str]) -> None:
         """Take the folder, the files in it, and the columns to read by their roles."""
-        self._storage = storage
+        self.storage = storage
         self.is_local = storage.is_local
         self._paths = paths
         self.columns = columns
@@ -84,7 +84,7 @@ class ArrowSource:
         """Runs of whole record batches."""
         for path in self._paths:
             start = stop = 0
-            with self._storage.open(path) as file:
+            with self.storage.open(path) as file:
                 for batch in _arrow_batches(self._mapped(path, file)):
                     stop += len(batch)
                     if stop - start >= _PIECE_ROWS:
@@ -97,7 +97,7 @@ class ArrowSource:
         """The images of the rows. A file that breaks off ends in a failed sample, named as the file."""
         for piece in pieces:
             try:
-                with self._storage.open(piece.path) as file:
+                with self.storage.open(piece.path) as file:
                     yield from self._rows(self._mapped(piece.path, file), piece=piece)
             except (OSError, pa.ArrowException) as error:
                 yield _broken(piece, error)
@@ -118,7 +118,7 @@ class ArrowSource:
 
     def _mapped(self, path: str, file: BinaryIO) -> Any:
         # To walk over the batches of a file that is mapped reads their headers only.
-        return pa.memory_map(str(self._storage.local_path(path))) if self._storage.is_local else file
+        return pa.memory_map(str(self.storage.local_path(path))) if self.storage.is_local else file
 
 
 def find_columns(

@@ -24,14 +24,14 @@ class TarSource:
 
     def __init__(self, storage: Storage, *, paths: Sequence[str] | None) -> None:
         """Take the folder and the tars in it; without `paths`, all that are there or below."""
-        self._storage = storage
+        self.storage = storage
         self.is_local = storage.is_local
         self._paths = paths
         self.columns: dict[str, str] = {}
 
     def pieces(self) -> Iterator[Piece]:
         """One for each tar: what is in one shows only when it has been read."""
-        for path in self._storage.walk() if self._paths is None else self._paths:
+        for path in self.storage.walk() if self._paths is None else self._paths:
             if is_tar(path):
                 yield Piece(path)
 
@@ -40,7 +40,7 @@ class TarSource:
         for piece in pieces:
             try:
                 with (
-                    self._storage.open(piece.path) as file,
+                    self.storage.open(piece.path) as file,
                     tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as tar,
                 ):
                     yield from _images(tar, path=piece.path)
