@@ -124,7 +124,7 @@ def experiment(
     name: Annotated[str, typer.Argument(help="table1 to table4, figure3 to figure9, or topology.")],
     *,
     data: Annotated[
-        Path, typer.Option(help="Folder of the images; CIFAR-10 is downloaded into it.", file_okay=False)
+        Path, typer.Option(help="Folder of the images, or a .tar; CIFAR-10 is downloaded into it.")
     ],
     out: Annotated[
         Path, typer.Option(help="Folder of the results; runs found in it are used.", file_okay=False)

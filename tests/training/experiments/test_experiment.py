@@ -218,6 +218,19 @@ def test_a_codebook_can_be_shown_beside_any_code_of_the_other_level(recipe_of_tw
     assert torch.equal(picture[32:64, 160:192], tile)
 
 
+def test_the_command_takes_an_archive_of_images(tmp_path: Path) -> None:
+    archive = tmp_path / "images.tar"
+    archive.touch()
+    command = [sys.executable, "-m", "kohonen_tokenizer", "experiment", "table9", "--data", str(archive)]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: experiment 'table9': there is none; use one of {', '.join(EXPERIMENTS)}\n",
+    )
+
+
 def test_a_run_that_fails_is_named_with_its_reason(
     recipe: RunConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
