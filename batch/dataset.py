@@ -34,7 +34,9 @@ class Dataset:
         found: list[tuple[str, str]] = []
         for record in self.manifest.shards:
             if record.num_failed and len(found) < limit:
-                with self.storage.open(record.file) as file:
-                    rows = pq.read_table(file, columns=["id", "error"], filters=[("status", "=", "failed")])
-                found += ((row["id"], row["error"]) for row in rows.to_pylist())
+                # In this thread: a command ends right after, and a thread of pyarrow's that still holds the
+                # file would then abort a process in which Ray is.
+                with self.storage.open(record.file) as file, pq.ParquetFile(file, pre_buffer=False) as table:
+                    rows = table.read(columns=["id", "status", "error"], use_threads=False).to_pylist()
+                found += ((row["id"], row["error"]) for row in rows if row["status"] == "failed")
         return found[:limit]

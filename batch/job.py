@@ -128,6 +128,8 @@ def run(
         if standing.to_do:
             found = engine.encode_shards(work, standing.to_do, tally=tally)
             records |= {record.shard: record for record in found}
+            # Of workers that died while others went on.
+            destination.remove_temporary_files()
         manifest = DatasetManifest.of(standing.plan, records)
         write_manifest(destination, manifest)
     return Outcome(
