@@ -72,14 +72,19 @@ class RayEngine:
                     yield _record(pickle.loads(pickled), work=work, tally=tally)
 
     def _room(self, work: Work) -> int:
-        has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         needs = {"CPU": float(work.num_threads), "GPU": self.gpus_per_worker}
-        room = min(int(has.get(name, 0) / amount) for name, amount in needs.items() if amount)
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        machines = [node["Resources"] for node in nodes if node["Alive"]]
+        # A worker is on one machine: what is left over on several does not add up to one.
+        room = sum(
+            min(int(machine.get(name, 0) / amount) for name, amount in needs.items() if amount)
+            for machine in machines
+        )
         if not room:
             raise EngineError(
-                f"the cluster has {has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs, and a worker "
-                f"takes {needs['CPU']:g} and {needs['GPU']:g}; add machines, or give --workers if they come "
-                "on demand"
+                f"none of the {len(machines)} machines of the cluster has the {needs['CPU']:g} CPUs and "
+                f"{needs['GPU']:g} GPUs that a worker takes; add one, or give --workers if they come on "
+                "demand"
             )
         return room
 

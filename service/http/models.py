@@ -24,21 +24,18 @@ from ..errors import (
     TokenizerError,
 )
 from ..runtime.backend import Tokens
-from ..runtime.images import encode_png
 from ..runtime.levels import TokenLevel
 from ..runtime.tokenizer import Tokenizer
 from .body_threads import BodyThreads
 from .examples import Example, make_examples
 from .inference import Inference
+from .map_pictures import MapPictures
 from .metrics import Metrics
 from .self_check import check_model
 from .settings import Settings
 from .stages import recorded_stages, stages_of_work
 
 logger = logging.getLogger(__name__)
-
-# Pixels of a side that show what a code stands for; 512 whole images of 256 pixels are a picture of 100 MB.
-_MAX_MAP_TILE = 32
 
 OPERATIONS = ("encode", "decode")
 
@@ -62,6 +59,7 @@ class ServedModel:
         identity: what replies in JSON say of it, and tokens that are sent claim. Its name is the one that
             requests use, and not the one in the manifest: a bundle may be served under any.
         identity_headers: say in a reply which model made it; a binary body has no room for that.
+        map_pictures: of its levels.
         examples: the calls to document, once it is warm.
         num_users: requests that hold it now.
         is_tried: whether a canary is under way.
@@ -81,8 +79,7 @@ class ServedModel:
             (b"x-model-version", self.version.encode()),
             (b"x-codebook-hash", codebook_hash.encode()),
         ]
-        self._map_pngs: dict[str, bytes] = {}
-        self._drawing = asyncio.Lock()
+        self.map_pictures = MapPictures(loaded.tokenizer)
         self.examples: Sequence[Example] = ()
         self.num_users = 0
         self.is_tried = False
@@ -110,8 +107,8 @@ class ServedModel:
 
     @property
     def num_runs(self) -> int:
-        """Runs of the model that take place now."""
-        return self._batcher.num_running
+        """Runs of the model that take place now, for a picture of its map too."""
+        return self._batcher.num_running + self.map_pictures.num_drawing
 
     def identity_with(self, level: TokenLevel) -> dict[str, str]:
         """The identity in a reply about one `level`, which it names where there are several."""
@@ -156,16 +153,6 @@ class ServedModel:
         check_model(self.tokenizer)
         self.examples = make_examples(self.tokenizer, name=self.name)
 
-    async def map_png(self, level: str) -> bytes:
-        """The picture of the map of `level`; drawn for the first who asks, for it takes K decodings."""
-        async with self._drawing:
-            if level not in self._map_pngs:
-                self._map_pngs[level] = await asyncio.to_thread(self._draw_map, level)
-        return self._map_pngs[level]
-
-    def _draw_map(self, level: str) -> bytes:
-        return encode_png(self.tokenizer.map_image(level=level, max_tile=_MAX_MAP_TILE))
-
     async def try_canary(self) -> None:
         """Run one image and one grid through the batcher, unless either ran lately all the same.
 
@@ -175,10 +162,16 @@ class ServedModel:
         self.is_tried = True
         now = time.monotonic()
         try:
-            for operation in OPERATIONS:
-                is_quiet = now - self._batcher.last_success(operation) >= self._settings.canary_interval_s
-                if is_quiet or operation in self._failing:
-                    await self._try(operation)
+            due = [
+                operation
+                for operation in OPERATIONS
+                if operation in self._failing
+                or now - self._batcher.last_success(operation) >= self._settings.canary_interval_s
+            ]
+            # Side by side, so that one that fails or hangs does not keep the other from being tried.
+            for outcome in await asyncio.gather(*map(self._try, due), return_exceptions=True):
+                if outcome is not None:
+                    raise outcome
         finally:
             self.is_tried = False
 
@@ -200,6 +193,7 @@ class ServedModel:
 
     def close(self, *, timeout_s: float | None = None) -> None:
         """Finish what is queued and end the batcher; blocks for at most `timeout_s`, or the time to drain."""
+        self.map_pictures.close()
         self._batcher.close(timeout_s=self._settings.drain_timeout_s if timeout_s is None else timeout_s)
 
     async def _run(

@@ -118,7 +118,9 @@ def codebook_response(model: ServedModel, *, level: TokenLevel, media_type: str)
     return negotiated(json_response(content), model=model)
 
 
-async def map_response(model: ServedModel, *, level: TokenLevel, if_none_match: str | None) -> Response:
+async def map_response(
+    model: ServedModel, *, level: TokenLevel, if_none_match: str | None, deadline: float
+) -> Response:
     """The PNG of the map of `level`, or 304 for a client that has it already, by its If-None-Match header.
 
     Where there are other levels, a header tells the token that each has in every place of the picture.
@@ -133,7 +135,7 @@ async def map_response(model: ServedModel, *, level: TokenLevel, if_none_match: 
     if etag in known or known == ["*"]:
         response = Response(status_code=HTTPStatus.NOT_MODIFIED)
     else:
-        response = Response(await model.map_png(name), media_type=media.PNG)
+        response = Response(await model.map_pictures.png(name, deadline=deadline), media_type=media.PNG)
         response.raw_headers += model.identity_headers
         if held := [f"{other}={one.middle}" for other, one in levels.items() if other != name]:
             response.headers[_HELD_HEADER] = ", ".join(held)

@@ -13,6 +13,8 @@ from ..errors import ParameterError
 from .backend import Tokens
 from .levels import Levels
 from .map_edges import Edge
+from .map_layout import checked_tokens
+from .topology import IntegerTokens
 
 
 def perturb_levels(
@@ -31,7 +33,7 @@ def perturb_levels(
         TokensError, TokenRangeError: not the tokens of every level.
         ParameterError: no such level, or a wrong move for its map, which is named.
     """
-    grids = levels.all_of(tokens)
+    grids = _checked(tokens, levels=levels)
     return _on_each(
         levels,
         level=level,
@@ -55,7 +57,7 @@ def interpolate_levels(
     Raises:
         TokensError, TokenRangeError, ParameterError: as `perturb_levels` has it.
     """
-    first, last = levels.all_of(start), levels.all_of(end)
+    first, last = _checked(start, levels=levels), _checked(end, levels=levels)
     return _on_each(
         levels,
         level=level,
@@ -64,6 +66,13 @@ def interpolate_levels(
             first[name].astype(np.int32)[np.newaxis], operator.index(num_steps), axis=0
         ),
     )
+
+
+def _checked(tokens: object, *, levels: Levels) -> dict[str, IntegerTokens]:
+    return {
+        name: checked_tokens(np.asarray(grid), codebook_size=levels[name].level.codebook_size)
+        for name, grid in levels.all_of(tokens).items()
+    }
 
 
 def _on_each(

@@ -7,7 +7,14 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...errors import ModelNotFoundError, NotAcceptableError, NotReadyError, StoppingError
+from ...errors import (
+    CodebookMismatchError,
+    DeadlineError,
+    ModelNotFoundError,
+    NotAcceptableError,
+    NotReadyError,
+    StoppingError,
+)
 from .. import media
 from ..openapi import IDENTITY, MODEL_ERRORS, NEGOTIATED, header_docs, reply_docs
 from ..parameters import LevelParameters, NoParameters, from_url, parameter_docs
@@ -73,7 +80,7 @@ async def get_codebook(request: Request, service: ServiceDep, parameters: LevelD
         None,
         binary={media.PNG: "rows * H pixels high, columns * W wide; of H and W over 32 the middle 32"},
         headers=("ETag", "Cache-Control", *IDENTITY),
-        errors=(NotReadyError, StoppingError, ModelNotFoundError),
+        errors=(DeadlineError, NotReadyError, StoppingError, ModelNotFoundError, CodebookMismatchError),
     )
     | {
         304: {
@@ -81,11 +88,17 @@ async def get_codebook(request: Request, service: ServiceDep, parameters: LevelD
             "headers": header_docs("ETag", "Cache-Control"),
         }
     },
-    openapi_extra=parameter_docs(LevelParameters, headers=("If-None-Match",)),
+    openapi_extra=parameter_docs(
+        LevelParameters, headers=("If-None-Match", "X-Timeout-S", "X-Expect-Codebook-Hash")
+    ),
 )
 async def get_map(request: Request, service: ServiceDep, parameters: LevelDep) -> Response:
     """Show the map: where the model is well ordered, neighbors look alike."""
     service.require_warm()
-    model = service.models.get(parameters.model)
-    level = model.tokenizer.levels.choose(parameters.level)
-    return await map_response(model, level=level, if_none_match=request.headers.get("if-none-match"))
+    with service.use_model(parameters.model, request=request) as model:
+        return await map_response(
+            model,
+            level=model.tokenizer.levels.choose(parameters.level),
+            if_none_match=request.headers.get("if-none-match"),
+            deadline=service.deadline(request),
+        )

@@ -1,6 +1,7 @@
 """A model that fails, or hangs, under a request: whoever waits is told so, and the probes are at once."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -91,3 +92,12 @@ def test_who_waits_for_a_model_that_hangs_is_told_before_the_deadline(client, ba
     backend.runs.set()
     wait_until(lambda: client.get("/readyz").status_code == 200)
     assert encode().status_code == 200
+
+
+def test_a_half_that_works_is_tried_and_stays_alive_while_the_other_fails(client, backend, encode):
+    backend.fails = True
+    assert_unready(encode())
+    # Longer than a half may be without a run, and no request runs it but its own canary.
+    time.sleep(1.5)
+    assert client.post("/decode", json=GRID).status_code == 200
+    assert_unready(encode())

@@ -129,6 +129,19 @@ def test_a_map_image_of_smaller_tiles_has_the_middle_of_each(tokenizer):
     assert np.array_equal(tokenizer.map_image(level="top", max_tile=9), whole.reshape(24, 32, 3))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error"), [(2**32 + 5, TokenRangeError), (1.7, TokensError), ("x", TokensError)]
+)
+def test_levels_that_stay_are_checked_too(tokenizer, wrong, error):
+    tokens = tokenizer.encode(np.zeros((1, 8, 8, 3), dtype=np.uint8))
+    for level in tokens:
+        broken = tokens | {name: np.full(grid.shape, wrong) for name, grid in tokens.items() if name != level}
+        with pytest.raises(error):
+            tokenizer.perturb(broken, offset=(1, 0) if level == "top" else (1,), level=level)
+        with pytest.raises(error):
+            tokenizer.interpolate(tokens, broken, num_steps=3, level=level)
+
+
 def test_a_group_of_tensors_shares_rows():
     group = TensorGroup(
         (
