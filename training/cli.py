@@ -133,8 +133,9 @@ def experiment(
         str, typer.Option(help="What all runs share: a TOML file or a recipe's name.")
     ] = "cifar10-ksom",
     dataset: Annotated[
-        Literal["cifar10", "imagenet", "faces"], typer.Option(help="Whose figures of the paper stand beside.")
-    ] = "cifar10",
+        Literal["cifar10", "imagenet", "faces"] | None,
+        typer.Option(help="Whose figures of the paper stand beside; by default those of the recipe's data."),
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(help="Folder of decoded images; by default DATA/.kohonen-cache.", file_okay=False),

@@ -40,7 +40,7 @@ def run_experiment(
     name: str,
     *,
     recipe: RunConfig,
-    dataset: Dataset,
+    dataset: Dataset | None,
     data: Path,
     cache: Path | None = None,
     out: Path,
@@ -51,8 +51,8 @@ def run_experiment(
 ) -> list[Path]:
     """Run the experiment ``name`` of ``EXPERIMENTS`` and write its table, and its plot if it is a figure.
 
-    ``dataset`` chooses the paper's figures that stand beside; for ``cache`` see ``load_splits``. Runs that
-    are finished in ``out`` are used as they are. Returns the files written. Raises ConfigError for an unknown
+    ``dataset`` chooses the paper's figures that stand beside, None those of the recipe's source; for
+    ``cache`` see ``load_splits``. Runs that are finished in ``out`` are used as they are. Returns the files written. Raises ConfigError for an unknown
     name and what does not fit the recipe, and TrainingError when a run fails.
     """
     table = EXPERIMENTS.get(name)
@@ -60,12 +60,15 @@ def run_experiment(
         raise ConfigError(f"experiment {name!r}: there is none; use one of {', '.join(EXPERIMENTS)}")
     if name in OF_TWO_LEVELS and recipe.model.architecture != "vqvae2":
         raise ConfigError(
-            f"experiment {name}: shows two levels, and the recipe {recipe.name} has one; use imagenet-ksom"
+            f"experiment {name}: shows two levels, and the recipe {recipe.name} has one; "
+            "use --recipe imagenet-ksom"
         )
-    if DATASET_OF_SOURCE.get(recipe.data.source, dataset) != dataset:
+    own = DATASET_OF_SOURCE.get(recipe.data.source)
+    dataset = dataset or own or "cifar10"
+    if own not in (None, dataset):
         raise ConfigError(
-            f"dataset {dataset}: the recipe {recipe.name} is of {recipe.data.source}; "
-            "name that, or another recipe"
+            f"dataset {dataset}: the recipe {recipe.name} is of {own}; "
+            "leave --dataset out, or use another recipe"
         )
     runs = plan_runs(
         [row.condition for row in table.rows], recipe=recipe, num_seeds=num_seeds, steps=steps, out=out

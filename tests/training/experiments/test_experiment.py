@@ -186,7 +186,9 @@ def test_a_figure_of_two_levels_needs_a_recipe_of_two(
 
 def test_the_papers_figures_are_those_of_the_recipes_data(tmp_path: Path) -> None:
     faces = RunConfig.from_dict({"data": {"source": "faces", "name": "faces"}})
-    with pytest.raises(ConfigError, match="dataset cifar10: the recipe kohonen-vae is of faces; name that"):
+    with pytest.raises(
+        ConfigError, match="dataset cifar10: the recipe kohonen-vae is of faces; leave --dataset out"
+    ):
         run(faces, "table2", data=tmp_path, out=tmp_path)
 
 
