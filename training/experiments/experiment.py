@@ -52,8 +52,9 @@ def run_experiment(
     """Run the experiment ``name`` of ``EXPERIMENTS`` and write its table, and its plot if it is a figure.
 
     ``dataset`` chooses the paper's figures that stand beside, None those of the recipe's source; for
-    ``cache`` see ``load_splits``. Runs that are finished in ``out`` are used as they are. Returns the files written. Raises ConfigError for an unknown
-    name and what does not fit the recipe, and TrainingError when a run fails.
+    ``cache`` see ``load_splits``. Runs that are finished in ``out`` are used as they are. Returns the files
+    written. Raises ConfigError for an unknown name and what does not fit the recipe, and TrainingError when a
+    run fails.
     """
     table = EXPERIMENTS.get(name)
     if table is None:
