@@ -119,15 +119,17 @@ def test_recipes_for_two_levels_are_the_papers(name, source, normalization):
     assert (data.image_size, data.resize) == (256, "squash")
 
 
-def test_recipes_for_the_sample_are_those_of_imagenet_but_for_size_and_length():
+def test_recipes_for_the_sample_are_those_of_imagenet_but_for_what_they_say():
     recipe, sample, small = (
         RunConfig.from_toml(find_recipe(name))
         for name in ("imagenet-ksom", "imagenet-sample-ksom", "imagenet-sample-64-ksom")
     )
-    assert sample.model == small.model == recipe.model
-    assert sample.optimizer == recipe.optimizer
-    assert (sample.data.image_size, small.data.image_size) == (256, 64)
-    assert dataclasses.replace(sample.data, image_size=64) == small.data
+    assert small.model == recipe.model
+    first_batch = dataclasses.replace(recipe.model.quantizer, initialization="first_batch")
+    assert sample.model == dataclasses.replace(recipe.model, quantizer=first_batch)
+    assert sample.optimizer == small.optimizer == dataclasses.replace(recipe.optimizer, learning_rate=1e-3)
+    assert (sample.data.image_size, sample.data.train_crop, small.data.image_size) == (256, 64, 64)
+    assert dataclasses.replace(sample.data, image_size=64, train_crop=None) == small.data
 
 
 def test_an_unknown_recipe_lists_those_that_are_known():

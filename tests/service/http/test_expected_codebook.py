@@ -20,6 +20,7 @@ CALLS = [
     ("POST", "/perturb?offset=1&offset=1", TOKENS, JSON),
     ("POST", "/interpolate", PATH, JSON),
     ("GET", "/codebook", None, None),
+    ("GET", "/map.png", None, None),
 ]
 
 
