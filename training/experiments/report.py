@@ -44,16 +44,12 @@ def as_markdown(
     lines = [
         f"## {table.title}",
         "",
-        f"{config.data.name}, {config.steps:,} steps of {config.batch_size} images, {num_seeds} "
-        f"{'seed' if num_seeds == 1 else 'seeds'}, validated every {config.validate_every:,} steps "
+        f"{what_ran(config, num_seeds=num_seeds)}, validated every {config.validate_every:,} steps "
         f"({made_with}). Mean and sample standard deviation over seeds; a run's loss is its least validation "
         f"loss, and its steps are counted to the first validation within 10% or 20% of that.",
         "",
-        f"| {' | '.join(heads)} |",
-        f"|{'---|' * len(heads)}",
-        *(
-            f"| {' | '.join(_cells(table, row, results, scale=scale, dataset=dataset))} |"
-            for row in table.rows
+        *table_lines(
+            heads, [_cells(table, row, results, scale=scale, dataset=dataset) for row in table.rows]
         ),
     ]
     if config.steps < STEPS:
@@ -63,6 +59,21 @@ def as_markdown(
         )
         lines.insert(5, "")
     return "\n".join(lines) + "\n"
+
+
+def what_ran(config: RunConfig, *, num_seeds: int) -> str:
+    """Data, length and seeds of the runs of a table."""
+    seeds = f"{num_seeds} {'seed' if num_seeds == 1 else 'seeds'}"
+    return f"{config.data.name}, {config.steps:,} steps of {config.batch_size} images, {seeds}"
+
+
+def table_lines(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    return [
+        f"| {' | '.join(heads)} |",
+        f"|{'---|' * len(heads)}",
+        *(f"| {' | '.join(cells)} |" for cells in rows),
+    ]
 
 
 def _cells(table: Table, row: Row, results: Results, *, scale: float, dataset: Dataset) -> list[str]:

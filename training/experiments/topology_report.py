@@ -18,7 +18,7 @@ from ..errors import CheckpointError
 from ..evaluation import evaluate
 from ..evaluation_report import as_json
 from .paper import Row, Table
-from .report import as_plus_minus
+from .report import as_plus_minus, table_lines, what_ran
 from .results import spread
 from .runs import Run
 
@@ -83,18 +83,19 @@ def as_markdown(table: Table, evaluations: Evaluations, *, config: RunConfig, ma
     lines = [
         f"## {table.title}",
         "",
-        f"{config.data.name}, {config.steps:,} steps of {config.batch_size} images, {num_seeds} "
-        f"{'seed' if num_seeds == 1 else 'seeds'}, the last checkpoint on {first[0]['num_images']:,} "
+        f"{what_ran(config, num_seeds=num_seeds)}, the last checkpoint on {first[0]['num_images']:,} "
         f"validation images at {first[0]['bits_per_image']:,.0f} bits each ({made_with}). Mean and sample "
         f"standard deviation over seeds.",
         "",
-        f"| {' | '.join(heads)} |",
-        f"|{'---|' * len(heads)}",
+        *table_lines(
+            heads,
+            [
+                [*row.labels, *([level] if len(levels) > 1 else []), *_cells(row, evaluations, level)]
+                for row in table.rows
+                for level in levels
+            ],
+        ),
     ]
-    for row in table.rows:
-        for level in levels:
-            labels = [*row.labels, *([level] if len(levels) > 1 else [])]
-            lines.append(f"| {' | '.join([*labels, *_cells(row, evaluations, level)])} |")
     return "\n".join(lines) + "\n"
 
 
