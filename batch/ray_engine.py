@@ -11,10 +11,10 @@ import pickle
 import socket
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,9 @@ class RayEngine:
         """One, and so many CPUs Ray gives a worker."""
         return 1
 
-    def encode_shards(self, work: Work, shards: Sequence[int], *, tally: Tally) -> Iterator[ShardRecord]:
+    def encode_shards(
+        self, work: Work, shards: Sequence[int], *, tally: Tally
+    ) -> Generator[ShardRecord, None, None]:
         """Encode `shards`, as Engine has it; `tally` counts a shard when it is complete."""
         with _cluster(self.address):
             num_workers = min(len(shards), self.num_workers or self._room(work))
@@ -67,9 +69,13 @@ class RayEngine:
                 num_cpus=work.num_threads,
                 num_gpus=self.gpus_per_worker or None,
             )
-            for outcome in outcomes.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
-                for pickled in outcome["pickled"]:
-                    yield _record(pickle.loads(pickled), work=work, tally=tally)
+            batches = outcomes.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0)
+            # Its thread asks Ray for more until it is closed, and Ray ends a process that does so after
+            # `shutdown`.
+            with closing(cast(Generator[_Column, None, None], iter(batches))) as iterator:
+                for outcome in iterator:
+                    for pickled in outcome["pickled"]:
+                        yield _record(pickle.loads(pickled), work=work, tally=tally)
 
     def _room(self, work: Work) -> int:
         needs = {"CPU": float(work.num_threads), "GPU": self.gpus_per_worker}
