@@ -175,9 +175,7 @@ def test_topology_says_what_the_evaluations_say(recipe: RunConfig, photo_folder:
     with pytest.raises(CheckpointError, match="or other images"):
         evaluate_runs(runs, pixels[1:], device="cpu")
     (runs[0].out / "topology.json").write_bytes((runs[1].out / "topology.json").read_bytes())
-    with pytest.raises(
-        CheckpointError, match=r"topology\.json: is of another checkpoint or other"
-    ):
+    with pytest.raises(CheckpointError, match=r"topology\.json: is of another checkpoint or other"):
         evaluate_runs(runs, pixels, device="cpu")
 
 
