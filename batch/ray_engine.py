@@ -10,6 +10,7 @@ import os
 import pickle
 import socket
 import sys
+import threading
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, redirect_stdout
@@ -34,6 +35,8 @@ from .workers import Worker, hurry_threads
 _MAX_ATTEMPTS = 3
 
 _CONNECT_TIMEOUT_S = 10.0
+
+_EXECUTOR_TIMEOUT_S = 30.0
 
 _Column = dict[str, npt.NDArray[Any]]
 
@@ -70,8 +73,6 @@ class RayEngine:
                 num_gpus=self.gpus_per_worker or None,
             )
             batches = outcomes.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0)
-            # Its thread asks Ray for more until it is closed, and Ray ends a process that does so after
-            # `shutdown`.
             with closing(cast(Generator[_Column, None, None], iter(batches))) as iterator:
                 for outcome in iterator:
                     for pickled in outcome["pickled"]:
@@ -187,7 +188,18 @@ def _cluster(address: str | None) -> Iterator[None]:
                 f"Ray: {str(error).strip().splitlines()[-1]}; the same command carries on"
             ) from None
         finally:
+            _wait_for_executors()
             ray.shutdown()
+
+
+def _wait_for_executors() -> None:
+    """Ray ends a process, with status 1, one of whose threads asks it for something after its shutdown.
+
+    Ray Data waits 2 s for its own when it is closed, which on a busy machine can be too little.
+    """
+    for thread in threading.enumerate():
+        if thread.name.startswith("StreamingExecutor"):
+            thread.join(timeout=_EXECUTOR_TIMEOUT_S)
 
 
 def _require_answer(address: str) -> None:
@@ -195,7 +207,10 @@ def _require_answer(address: str) -> None:
 
     Raises:
         OSError: nobody does.
+        ValueError: this is no HOST:PORT.
     """
+    if "://" in address:
+        raise ValueError("Ray Client is not served: start the job on a machine of the cluster")
     host, colon, port = address.rpartition(":")
     if colon:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()

@@ -41,7 +41,7 @@ def sample_codes(vectors: Tensor, codebook_size: int, generator: torch.Generator
     Raises ConfigError where there are fewer.
     """
     # In residuals zero comes often: once for each vector that is itself a code of the stage before.
-    vectors = vectors.unique(dim=0)
+    vectors = torch.unique(vectors, dim=0)
     if len(vectors) < codebook_size:
         raise ConfigError(
             f"batch_size: the first batch has {len(vectors)} different latent vectors for "

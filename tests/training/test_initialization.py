@@ -62,9 +62,7 @@ def test_a_center_without_members_stays():
 
 @pytest.mark.parametrize("choose", [sample_codes, k_means_codes])
 def test_a_batch_smaller_than_the_codebook_is_an_error(choose):
-    with pytest.raises(
-        ConfigError, match="the first batch has 1 different latent vectors for 8 codes"
-    ):
+    with pytest.raises(ConfigError, match="the first batch has 1 different latent vectors for 8 codes"):
         choose(torch.zeros(5, 2), 8, generator())
 
 
