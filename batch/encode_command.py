@@ -72,7 +72,7 @@ def encode(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Of images: a .npy or .safetensors for the tokens, int32 [B, h, w]; else JSON goes to stdout."
+            help="Of images: a .npy or .safetensors for the tokens, int32 [B, h, w]; else JSON on stdout."
         ),
     ] = None,
     source_kind: Annotated[
