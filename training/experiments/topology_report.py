@@ -82,8 +82,7 @@ def as_markdown(table: Table, evaluations: Evaluations, *, config: RunConfig, ma
         f"## {table.title}",
         "",
         f"{what_ran(config, num_seeds=num_seeds)}, the last checkpoint on {first[0]['num_images']:,} "
-        f"validation images at {first[0]['bits_per_image']:,.0f} bits each ({made_with}). Mean and sample "
-        f"standard deviation over seeds.",
+        f"validation images ({made_with}). Mean and sample standard deviation over seeds.",
         "",
         *table_lines(
             heads,
@@ -98,6 +97,7 @@ def as_markdown(table: Table, evaluations: Evaluations, *, config: RunConfig, ma
 
 
 _HEADS = {
+    "bits_per_image": "bits an image",
     "loss": "loss x 10^3",
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
@@ -111,7 +111,7 @@ _HEADS = {
     "psnr_offset_4": "offset 4",
 }
 _DIGITS = {"ssim": 3, "topographic_error_8": 3, "topographic_error_4": 3, "trustworthiness": 3}
-_DIGITS |= {"topographic_product": 4, "perplexity": 0}
+_DIGITS |= {"topographic_product": 4, "perplexity": 0, "bits_per_image": 0}
 
 
 def _figures(values: Mapping[str, Any], level: str) -> dict[str, float | None]:
@@ -119,6 +119,7 @@ def _figures(values: Mapping[str, Any], level: str) -> dict[str, float | None]:
     of_level = values["levels"][level]
     offsets = of_level["psnr_by_offset"]
     return {
+        "bits_per_image": values["bits_per_image"],
         "loss": values["loss"],
         "psnr": values["psnr"],
         "ssim": values["ssim"],

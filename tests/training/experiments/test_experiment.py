@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from kohonen_tokenizer.training.build import build_model
+from kohonen_tokenizer.training.build_quantizer import build_quantizer
 from kohonen_tokenizer.training.checkpoint import load_checkpoint
 from kohonen_tokenizer.training.config import RunConfig
 from kohonen_tokenizer.training.data import load_splits
@@ -120,6 +121,16 @@ def test_runs_begun_at_another_length_are_refused(recipe: RunConfig, out: Path) 
     (longer,) = plan_runs([condition], recipe=recipe, num_seeds=1, steps=90, out=out)
     with pytest.raises(CheckpointError, match="was begun as a run of another length"):
         longer.checkpoint()
+
+
+def test_each_method_gets_a_run_and_softmax_is_cold_at_its_end(recipe: RunConfig, tmp_path: Path) -> None:
+    conditions = [row.condition for row in EXPERIMENTS["methods"].rows]
+    runs = plan_runs(conditions, recipe=recipe, num_seeds=1, steps=700, out=tmp_path)
+    quantizers = {one.condition.name: one.config.model.quantizer for one in runs}
+    methods = ["kohonen", "kohonen", "gradient", "som_vae", "softmax", "residual"]
+    assert [quantizer.method for quantizer in quantizers.values()] == methods
+    assert quantizers["softmax"].anneal_steps == 700
+    assert len({type(build_quantizer(one.config.model)) for one in runs}) == 5
 
 
 def test_an_unknown_name_is_refused(recipe: RunConfig, photo_folder: Path, tmp_path: Path) -> None:
