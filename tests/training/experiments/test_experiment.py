@@ -162,7 +162,7 @@ def test_topology_says_what_the_evaluations_say(recipe: RunConfig, photo_folder:
     (expected,) = [evaluate(one.checkpoint(), pixels, split="validation", device=CPU) for one in runs[1:]]
     row = list(csv.DictReader(io.StringIO(topology_csv(table, evaluations))))[1]
     level = expected.levels["tokens"]
-    assert row["model"] == "KSOM"
+    assert (row["model"], row["seed"]) == ("KSOM", "0")
     assert float(row["loss"]) == expected.loss
     assert float(row["topographic_error_8"]) == level.map.topographic_error_8
     assert float(row["trustworthiness"]) == level.trustworthiness
@@ -171,9 +171,11 @@ def test_topology_says_what_the_evaluations_say(recipe: RunConfig, photo_folder:
     (line,) = [line for line in text.splitlines() if line.startswith("| KSOM |")]
     assert f"| {expected.psnr:.1f} |" in line
     assert f"| {level.map.topographic_error_8:.3f} |" in line
-    # Done once; and not believed of other weights.
+    # Done once; and not believed of other images or weights.
+    with pytest.raises(CheckpointError, match="or other images"):
+        evaluate_runs(runs, pixels[1:], device="cpu")
     (runs[0].out / "topology.json").write_bytes((runs[1].out / "topology.json").read_bytes())
-    with pytest.raises(CheckpointError, match=r"topology.json: is of another checkpoint; delete it"):
+    with pytest.raises(CheckpointError, match=r"topology\.json: is of another checkpoint or other"):
         evaluate_runs(runs, pixels, device="cpu")
 
 
