@@ -137,7 +137,10 @@ def train_all(
 
 
 def _start(one: Run, *, data: Path, cache: Path | None, device: str, num_threads: int) -> BaseProcess:
-    process = multiprocessing.get_context("spawn").Process(
+    # A server that has imported what a run needs, and has no CUDA or threads yet: each run is a fork of it.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([_train_in_process.__module__])
+    process = context.Process(
         target=_train_in_process, args=(one.config, data, cache, one.out, device, num_threads)
     )
     process.start()
