@@ -118,12 +118,17 @@ def num_open(port: int) -> int:
     return sum(row[1].endswith(f":{port:04X}") and row[3] in (established, close_wait) for row in rows)
 
 
+def num_sockets_when_idle(crew, wait_until) -> dict[int, int]:
+    """The sockets of each worker, without a connection."""
+    # Of those before: one that closes between two counts would hide one that opens.
+    wait_until(lambda: num_open(urlsplit(crew.url).port) == 0)
+    time.sleep(0.1)  # until the supervisor knows
+    return {pid: num_sockets(pid) for pid in crew.workers}
+
+
 def test_new_connections_go_where_others_have_just_closed(crew, wait_until):
     address = urlsplit(crew.url)
-    # Those that asked whether it is ready: one that closes between two counts would hide one that opens.
-    wait_until(lambda: num_open(address.port) == 0)
-    time.sleep(0.1)  # until the supervisor knows
-    before = {pid: num_sockets(pid) for pid in crew.workers}
+    before = num_sockets_when_idle(crew, wait_until)
     connections: dict[int, list[socket.socket]] = {pid: [] for pid in before}
 
     def taken() -> dict[int, int]:
@@ -164,8 +169,7 @@ def is_closed(connection: socket.socket) -> bool:
 
 def test_a_connection_that_is_lost_for_want_of_open_files_does_not_count(crew, wait_until):
     address = urlsplit(crew.url)
-    wait_until(lambda: num_open(address.port) == 0)
-    before = {pid: num_sockets(pid) for pid in crew.workers}
+    before = num_sockets_when_idle(crew, wait_until)
     full, other = before
     limits = resource.prlimit(full, resource.RLIMIT_NOFILE)
     connections = []
