@@ -4,16 +4,18 @@ import http.client
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from ..client import HOST
 from ..processes import free_port, running
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "cifar10-ksom-512"
+SERVE = (sys.executable, "-m", "kohonen_tokenizer", "serve")
 _START_TIMEOUT_S = 90.0
 
 
@@ -50,21 +52,23 @@ class FaultyServer:
 
 
 @contextmanager
-def serving(*options: str, command: Sequence[str] | None = None) -> Iterator[FaultyServer]:
+def serving(
+    *options: str, command: Sequence[str] = SERVE, environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[FaultyServer]:
     """Serve inside the block, and be ready at its start.
 
     Args:
         options: of `kohonen-tokenizer serve`, beside the port; with none that says what, the shipped bundle.
-        command: what is started in place of `kohonen-tokenizer serve`.
+        command: what is started in place of `kohonen-tokenizer serve`, or around it.
+        environment: variables on top of this process's own.
     """
     port = free_port()
-    start = command or (sys.executable, "-m", "kohonen_tokenizer", "serve")
     what = () if {"--models", "--bundle"} & set(options) else ("--bundle", str(BUNDLE))
-    full = [*start, *what, "--device", "cpu", "--port", str(port), *options]
+    full = [*command, *what, "--device", "cpu", "--port", str(port), *options]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
-        environment = {"KOHONEN_LOG_LEVEL": "warning"}
-        with running(full, env=environment, cwd=ROOT, log=log) as pid:
+        env = {"KOHONEN_LOG_LEVEL": "warning", **environment}
+        with running(full, env=env, cwd=ROOT, log=log) as pid:
             server = FaultyServer(pid=pid, port=port, log=log)
             try:
                 wait_until(lambda: server.is_ready, timeout_s=_START_TIMEOUT_S)
