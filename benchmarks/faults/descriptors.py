@@ -32,7 +32,7 @@ def measure_workers() -> Outcome:
 def _measure(*options: str, fault: str) -> Outcome:
     images = bodies()
     with serving(*options) as server:
-        time.sleep(_CALM_S)  # until all workers are up
+        wait_until(lambda: not server.workers or server.num_ready_workers == len(server.workers))
         processes = [server.pid, *server.workers]
         with load(server, images) as record:
             time.sleep(1.0)

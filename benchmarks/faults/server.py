@@ -1,6 +1,7 @@
 """The server that faults are done to: a process of its own, as an operator starts it."""
 
 import http.client
+import re
 import sys
 import tempfile
 import time
@@ -32,6 +33,13 @@ class FaultyServer:
         """The processes that it has started, if it is a supervisor."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         return [int(child) for child in children.split()]
+
+    @property
+    def num_ready_workers(self) -> int:
+        """Of several workers, those that are ready."""
+        _, metrics = self.get("/metrics")
+        found = re.search(rb'^kohonen_workers{ready="true"} (\S+)$', metrics, re.MULTILINE)
+        return int(float(found[1])) if found else 0
 
     def get(self, path: str, *, timeout_s: float = 5.0) -> tuple[int, bytes]:
         """Status and body of a GET on a connection of its own; status 0 without an answer."""

@@ -33,7 +33,7 @@ def measure() -> Outcome:
             answers = Counter(_send_long(server) for _ in range(_NUM_LONG))
     good = before.statuses + record.statuses + beside_long.statuses
     return Outcome(
-        fault=f"{_NUM_SLOW} connections send headers a byte a second; then {_NUM_LONG} send 70,000 bytes of them",
+        fault=f"{_NUM_SLOW} connections send headers a byte a second; then {_NUM_LONG} send 70,000 bytes",
         figures={
             "slow connections cut off": f"{len(cut_off_s)} of {_NUM_SLOW}",
             "the first and the last after": f"{min(cut_off_s):.1f} and {max(cut_off_s):.1f} s",

@@ -1,6 +1,7 @@
 """Clients that connect and vanish: before a byte, within headers, within the body, and before the reply."""
 
 import itertools
+import re
 import socket
 import struct
 import time
@@ -38,16 +39,19 @@ def measure() -> Outcome:
         time.sleep(_CALM_S)
         # Without the connections of good clients, which would count, too.
         before = usage(server.pid)
+        num_left_before = _num_left(server)
         with load(server, images) as record:
             _vanish(server, num_waves=_NUM_WAVES)
         gone_s = wait_until(lambda: usage(server.pid).num_files <= before.num_files)
         time.sleep(_CALM_S)
         after = usage(server.pid)
         is_ready = server.is_ready
+        num_left = _num_left(server) - num_left_before
     return Outcome(
         fault=f"{_NUM_WAVES * _CLIENTS_OF_A_WAVE:,} clients connect and vanish: a quarter each before "
         "a byte, within headers, within the body of 64 images, and before the reply",
         figures={
+            "requests whose client left": num_left,
             "good clients' requests failed": record.num_failed,
             "good clients' p99": f"{record.p99_ms} ms, before {before_record.p99_ms} ms",
             "open files": f"{before.num_files} before, {after.num_files} after",
@@ -66,6 +70,14 @@ def measure() -> Outcome:
         },
         requests=dict(record.statuses),
     )
+
+
+def _num_left(server: FaultyServer) -> int:
+    """Requests whose headers came, and whose client left before its reply, so far."""
+    counted = re.findall(
+        rb'^kohonen_requests_total{.*status="499".*} (\S+)$', server.get("/metrics")[1], re.M
+    )
+    return sum(int(float(count)) for count in counted)
 
 
 def _vanish(server: FaultyServer, *, num_waves: int) -> None:
