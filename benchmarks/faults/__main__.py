@@ -2,7 +2,7 @@
 
     python -m benchmarks.faults [NAME ...]
 
-Without names each fault in turn, which takes about eight minutes and is written to benchmarks/results.
+Without names each fault in turn, which takes about seven minutes and is written to benchmarks/results.
 """
 
 import argparse

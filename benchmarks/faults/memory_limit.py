@@ -69,13 +69,14 @@ def memory_limit(mib: int) -> Iterator[MemoryLimit]:
     folder = parent / f"kohonen-faults-{os.getpid()}"
     try:
         folder.mkdir()
-        (folder / files.limit).write_text(str(mib * _MIB))
     except OSError as error:
         raise UnmeasurableError(f"no control group can be made in {parent}: {error.strerror}") from error
-    swap = folder / files.swap
-    if swap.exists():
-        swap.write_text(str(mib * _MIB) if files is _VERSION_1 else "0")
     try:
+        if not (folder / files.limit).exists():
+            raise UnmeasurableError(f"the groups in {parent} have no limit of memory")
+        (folder / files.limit).write_text(str(mib * _MIB))
+        if (folder / files.swap).exists():
+            (folder / files.swap).write_text(str(mib * _MIB) if files is _VERSION_1 else "0")
         yield MemoryLimit(folder=folder, files=files)
     finally:
         time.sleep(_SETTLE_S)
