@@ -88,6 +88,8 @@ def _config(condition: Condition, *, recipe: RunConfig, seed: int, steps: int) -
             f"model.quantizer.method {quantizer['method']}: the paper compares rules of kohonen; leave it out"
         )
     quantizer.update(condition.quantizer)
+    if quantizer["method"] == "softmax":
+        quantizer["anneal_steps"] = steps  # the codes of a run that ends warm are not what it learnt with
     if condition.is_line:
         quantizer["map_shape"] = [quantizer["codebook_size"]]
     every = max(1, steps // VALIDATIONS)

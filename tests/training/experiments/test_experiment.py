@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from kohonen_tokenizer.training.build import build_model
+from kohonen_tokenizer.training.build_quantizer import build_quantizer
 from kohonen_tokenizer.training.checkpoint import load_checkpoint
 from kohonen_tokenizer.training.config import RunConfig
 from kohonen_tokenizer.training.data import load_splits
@@ -122,6 +123,16 @@ def test_runs_begun_at_another_length_are_refused(recipe: RunConfig, out: Path) 
         longer.checkpoint()
 
 
+def test_each_method_gets_a_run_and_softmax_is_cold_at_its_end(recipe: RunConfig, tmp_path: Path) -> None:
+    conditions = [row.condition for row in EXPERIMENTS["methods"].rows]
+    runs = plan_runs(conditions, recipe=recipe, num_seeds=1, steps=700, out=tmp_path)
+    quantizers = {one.condition.name: one.config.model.quantizer for one in runs}
+    methods = ["kohonen", "kohonen", "gradient", "som_vae", "softmax", "residual"]
+    assert [quantizer.method for quantizer in quantizers.values()] == methods
+    assert quantizers["softmax"].anneal_steps == 700
+    assert len({type(build_quantizer(one.config.model)) for one in runs}) == 5
+
+
 def test_an_unknown_name_is_refused(recipe: RunConfig, photo_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="experiment 'table9': there is none; use one of table1,"):
         run(recipe, "table9", data=photo_folder, out=tmp_path)
@@ -162,7 +173,7 @@ def test_topology_says_what_the_evaluations_say(recipe: RunConfig, photo_folder:
     (expected,) = [evaluate(one.checkpoint(), pixels, split="validation", device=CPU) for one in runs[1:]]
     row = list(csv.DictReader(io.StringIO(topology_csv(table, evaluations))))[1]
     level = expected.levels["tokens"]
-    assert row["model"] == "KSOM"
+    assert (row["model"], row["seed"]) == ("KSOM", "0")
     assert float(row["loss"]) == expected.loss
     assert float(row["topographic_error_8"]) == level.map.topographic_error_8
     assert float(row["trustworthiness"]) == level.trustworthiness
@@ -171,9 +182,11 @@ def test_topology_says_what_the_evaluations_say(recipe: RunConfig, photo_folder:
     (line,) = [line for line in text.splitlines() if line.startswith("| KSOM |")]
     assert f"| {expected.psnr:.1f} |" in line
     assert f"| {level.map.topographic_error_8:.3f} |" in line
-    # Done once; and not believed of other weights.
+    # Done once; and not believed of other images or weights.
+    with pytest.raises(CheckpointError, match="or other images"):
+        evaluate_runs(runs, pixels[1:], device="cpu")
     (runs[0].out / "topology.json").write_bytes((runs[1].out / "topology.json").read_bytes())
-    with pytest.raises(CheckpointError, match=r"topology.json: is of another checkpoint; delete it"):
+    with pytest.raises(CheckpointError, match=r"topology\.json: is of another checkpoint or other"):
         evaluate_runs(runs, pixels, device="cpu")
 
 
