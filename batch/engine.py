@@ -24,7 +24,8 @@ class Engine(Protocol):
     ) -> Generator[ShardRecord, None, None]:
         """Encode `shards` and yield the record of each as it is complete, in any order.
 
-        All workers have stopped when the generator is closed.
+        When the generator is closed no worker is given a shard any more; those of a cluster may end a little
+        later, and a shard that one still writes is the same.
 
         Args:
             work: the job.

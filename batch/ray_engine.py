@@ -170,14 +170,15 @@ def _cluster(address: str | None) -> Iterator[None]:
             handler.setLevel(logging.CRITICAL)
     # stdout is for the job's result.
     with redirect_stdout(sys.stderr):
+        asked = address or os.environ.get("RAY_ADDRESS", "")
         try:
-            _require_answer(address or os.environ.get("RAY_ADDRESS", ""))
+            _require_answer(asked)
             ray.init(
                 address=address, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False
             )
         except (OSError, ValueError) as error:
             raise EngineError(
-                f"Ray at {address or 'RAY_ADDRESS'}: {error}; give --ray-address HOST:PORT of one that runs"
+                f"Ray at {asked or 'this machine'}: {error}; give --ray-address HOST:PORT of one that runs"
             ) from None
         try:
             yield

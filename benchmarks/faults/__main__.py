@@ -60,6 +60,10 @@ def main() -> int:
         except UnmeasurableError as error:
             print(f"{name}: not measured: {error}", file=sys.stderr, flush=True)
             continue
+        except TimeoutError as error:
+            outcomes[name] = Outcome(
+                fault="it did not come to its end", figures={}, promises={str(error): False}, requests={}
+            )
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     table = as_table(outcomes)
     print(table)

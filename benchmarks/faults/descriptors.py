@@ -16,6 +16,7 @@ from .server import serving, wait_until
 _NUM_SPARE = 20
 _NUM_CLIENTS = 200
 _CALM_S = 5.0
+_SILENT = -1
 _REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -84,10 +85,12 @@ def _spare(pid: int, *, num: int) -> None:
 
 
 def _ask(client: socket.socket) -> int:
-    """The status of the answer to a request, or 0 on a connection that was closed."""
+    """The status of the answer to a request, 0 on a connection that was closed, _SILENT on one left open."""
     try:
         client.sendall(_REQUEST)
         answer = client.recv(4096)
     except ConnectionError:
         return 0
+    except TimeoutError:
+        return _SILENT
     return int(answer.split()[1]) if answer else 0

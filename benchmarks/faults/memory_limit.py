@@ -72,8 +72,9 @@ def memory_limit(mib: int) -> Iterator[MemoryLimit]:
     except OSError as error:
         raise UnmeasurableError(f"no control group can be made in {parent}: {error.strerror}") from error
     try:
-        if not (folder / files.limit).exists():
-            raise UnmeasurableError(f"the groups in {parent} have no limit of memory")
+        for name in (files.limit, files.peak, files.kills):
+            if not (folder / name).exists():
+                raise UnmeasurableError(f"the control groups in {parent} have no {name}")
         (folder / files.limit).write_text(str(mib * _MIB))
         if (folder / files.swap).exists():
             (folder / files.swap).write_text(str(mib * _MIB) if files is _VERSION_1 else "0")

@@ -14,7 +14,7 @@ class Outcome:
 
     fault: str
     """What was done, in a few words."""
-    figures: Mapping[str, float | int | str]
+    figures: Mapping[str, float | int | str | list[float]]
     """What was measured, by its name with its unit."""
     promises: Mapping[str, bool]
     """What must hold, and whether it did."""

@@ -94,6 +94,6 @@ def wait_until(condition: Callable[[], bool], *, timeout_s: float = 60.0) -> flo
     started = time.monotonic()
     while not condition():
         if time.monotonic() - started > timeout_s:
-            raise TimeoutError(f"waited for {timeout_s:g} s in vain")
+            raise TimeoutError(f"what must come comes within {timeout_s:g} s")
         time.sleep(0.02)
     return time.monotonic() - started

@@ -28,6 +28,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # Since the last byte of a body, or the end of headers: of headers, trailers, or what is around chunks.
     _num_bytes = 0
+    # Whether the request that is read is one too many.
+    _is_beyond = False
     _timer: asyncio.TimerHandle | None = None
     _reader_watch: SlowReaderWatch
 
@@ -72,7 +74,8 @@ class BoundedProtocol(HttpToolsProtocol):
         # The bytes so far may be of the body too, hence a closer look at those that are many.
         if self._num_bytes > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
             raise ValueError("too long: the parser ends here, and send_400_response is called")
-        if len(self.pipeline) == MAX_PIPELINED:
+        self._is_beyond = len(self.pipeline) == MAX_PIPELINED
+        if self._is_beyond:
             raise ValueError("too many: likewise")
         self._num_bytes = 0
         self._stop_timer()
@@ -90,7 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 f"the headers have {self._num_bytes} bytes or more, the limit is {MAX_HEADER_BYTES}; "
                 "send fewer, and what is long in the body"
             )
-        elif len(self.pipeline) == MAX_PIPELINED:
+        elif self._is_beyond:
             error = InputError(
                 f"{MAX_PIPELINED} requests wait on this connection, which is the limit; "
                 "send the next after a reply"

@@ -6,6 +6,7 @@ Run as a module, with the file descriptors of its ends of two socket pairs: for 
 import asyncio
 import itertools
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -199,8 +200,9 @@ class SupervisorLink:
         num_lost, self._num_lost = self._num_lost, 0
         if num_lost:
             logger.error(
-                "connections that were closed unserved, for no more files may be open: %d; "
+                "connections that were closed unserved, for no more than %d files may be open: %d; "
                 "raise the limit on open files",
+                resource.getrlimit(resource.RLIMIT_NOFILE)[0],
                 num_lost,
             )
 

@@ -3,6 +3,7 @@
 Ray runs in processes of its own, for to import it makes warnings, and here they are errors.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -189,13 +190,16 @@ def test_a_shard_whose_workers_all_die_ends_the_job_in_a_line(
         (slow / f"{number}.png").hardlink_to(slow / "0.png")
     killed = set()
     with start(tmp_path / "out", "--rows-per-shard", "200", source=slow) as job:
+        deadline = time.monotonic() + _TIMEOUT_S
         while job.poll() is None:
+            assert time.monotonic() < deadline, "no end"
             # While an actor runs a method Ray calls its process by that.
             busy = cluster.workers(doing="submit")
             time.sleep(0.1)  # until it has said that it begins
             for pid in busy:
-                os.kill(pid, signal.SIGKILL)
-                killed.add(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.add(pid)
         stdout, err = job.communicate(timeout=_TIMEOUT_S)
     assert (job.returncode, stdout) == (2, ""), err
     line = _our_lines(err)[-1]

@@ -33,6 +33,8 @@ from .paper import VALIDATIONS, Condition
 
 POLL_S = 0.5
 
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -145,7 +147,13 @@ def _start(one: Run, *, data: Path, cache: Path | None, device: str, num_threads
     process = context.Process(
         target=_train_in_process, args=(one.config, data, cache, one.out, device, num_threads)
     )
-    process.start()
+    # The server inherits it too: what stops a whole group of processes must leave it alive, for it is what
+    # tells when a run has ended.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return process
 
 
@@ -154,6 +162,7 @@ def _train_in_process(
 ) -> None:
     # What a terminal sends to all of its processes comes from the parent here, as SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     Thread(target=_stop_with_parent, name="stop-with-parent", daemon=True).start()
     out.mkdir(parents=True, exist_ok=True)
     with (out / "log").open("a", buffering=1) as log:

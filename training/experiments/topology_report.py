@@ -16,7 +16,6 @@ from torch import Tensor
 from kohonen_tokenizer.atomic_file import write_atomically
 
 from ..config import RunConfig
-from ..errors import CheckpointError
 from ..evaluation import evaluate
 from .paper import Row, Table
 from .report import as_plus_minus, table_lines, what_ran
@@ -31,23 +30,23 @@ Evaluations = Mapping[str, Sequence[dict[str, Any]]]
 
 
 def evaluate_runs(runs: Sequence[Run], pixels: Tensor, *, device: str) -> Evaluations:
-    """Judge the last checkpoint of each of ``runs`` on ``pixels`` uint8 [N, H, W, 3], unless that is done.
+    """Judge the last checkpoint of each of ``runs`` on ``pixels`` uint8 [N, H, W, 3].
 
-    Raises CheckpointError where the file of a run is of other weights or images.
+    What is kept of the same weights and images is used.
     """
     found: dict[str, list[dict[str, Any]]] = {}
-    images_sha256 = hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
+    # Not a copy: they may be a file larger than memory.
+    images_sha256 = hashlib.sha256(pixels.numpy().data).hexdigest()
     for one in runs:
         checkpoint, file = one.checkpoint(), one.out / FILE
-        if not file.is_file():
-            evaluation = evaluate(checkpoint, pixels, split="validation", device=torch.device(device))
-            kept = {"seed": one.config.seed, "images_sha256": images_sha256, **asdict(evaluation)}
-            write_atomically(file, json.dumps(kept, indent=2, allow_nan=False).encode() + b"\n")
-        values = json.loads(file.read_bytes())
         of = {"checkpoint_sha256": checkpoint.weights_sha256, "images_sha256": images_sha256}
-        if not of.items() <= values.items():
-            raise CheckpointError(f"{file}: is of another checkpoint or other images; delete it")
-        found.setdefault(one.condition.name, []).append(values)
+        kept = json.loads(file.read_bytes()) if file.is_file() else {}
+        if not of.items() <= kept.items():
+            evaluation = evaluate(checkpoint, pixels, split="validation", device=torch.device(device))
+            fields = {"seed": one.config.seed, **of, **asdict(evaluation)}
+            write_atomically(file, json.dumps(fields, indent=2, allow_nan=False).encode() + b"\n")
+            kept = json.loads(file.read_bytes())
+        found.setdefault(one.condition.name, []).append(kept)
     return found
 
 

@@ -107,17 +107,15 @@ def test_a_hundred_that_drip_hold_nobody_up(impatient_server, wait_until, start:
     ],
     ids=["a header", "headers", "an unfinished URL", "a URL"],
 )
-def test_a_hundred_whose_headers_are_too_long_are_told_so(
-    impatient_server, wait_until, request_bytes: bytes
-) -> None:
-    num_sockets = impatient_server.num_sockets
-    with connect(impatient_server, num=NUM_CLIENTS) as clients:
+def test_a_hundred_whose_headers_are_too_long_are_told_so(server, wait_until, request_bytes: bytes) -> None:
+    num_sockets = server.num_sockets
+    with connect(server, num=NUM_CLIENTS) as clients:
         for client in clients:
             client.sendall(request_bytes)
-        require_service(impatient_server)
+        require_service(server)
         for client in clients:
             assert read_all(client).startswith(b"HTTP/1.1 431 ")
-        wait_until(lambda: impatient_server.num_sockets <= num_sockets)
+        wait_until(lambda: server.num_sockets <= num_sockets)
 
 
 def test_trailers_are_as_long_as_headers_at_most(server) -> None:
