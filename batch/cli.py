@@ -36,7 +36,7 @@ def decode(
         str,
         typer.Argument(
             metavar="TOKENS | DATASET",
-            help="Tokens [B, h, w]: a .npy file, or a .json file of what encode prints; or a dataset.",
+            help="Tokens [B, h, w]: a .npy, .safetensors or .json file of what encode gives; or a dataset.",
         ),
     ],
     *,

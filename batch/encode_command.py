@@ -72,7 +72,7 @@ def encode(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Of images: a .npy file for the tokens, int32 [B, h, w]; without it JSON goes to stdout."
+            help="Of images: a .npy or .safetensors for the tokens, int32 [B, h, w]; else JSON on stdout."
         ),
     ] = None,
     source_kind: Annotated[
@@ -154,8 +154,6 @@ def encode(
         for path in paths:
             if Path(path).is_dir():
                 raise ParameterError(f"{path} is a folder; to make a dataset of it give DEST too, a folder")
-        if output is not None and output.suffix.lower() != ".npy":
-            raise ParameterError(f"--output {output} must end in .npy; without --output JSON goes to stdout")
         tokenizer = Tokenizer.load(bundle, device=device, backend=backend, num_threads=num_threads)
         encode_files([Path(path) for path in paths], tokenizer=tokenizer, output=output, resize=resize)
         return

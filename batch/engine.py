@@ -4,7 +4,7 @@ It decides who encodes a shard and when, and never what comes out: the bytes, th
 rerun has to do are the shard encoder's, so a job that one engine began another may finish.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Protocol
 
 from .encoding import Work
@@ -19,8 +19,12 @@ class Engine(Protocol):
     def num_threads(self) -> int:
         """Of each worker's model on the CPU, where the job names no number."""
 
-    def encode_shards(self, work: Work, shards: Sequence[int], *, tally: Tally) -> Iterator[ShardRecord]:
+    def encode_shards(
+        self, work: Work, shards: Sequence[int], *, tally: Tally
+    ) -> Generator[ShardRecord, None, None]:
         """Encode `shards` and yield the record of each as it is complete, in any order.
+
+        All workers have stopped when the generator is closed.
 
         Args:
             work: the job.

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from kohonen_tokenizer.service.runtime.bundle import load_bundle
@@ -126,8 +126,9 @@ def run(
             keep_good_rows=options.retry_failed,
         )
         if standing.to_do:
-            found = engine.encode_shards(work, standing.to_do, tally=tally)
-            records |= {record.shard: record for record in found}
+            # Closed here whatever happens, or the workers of a job that was stopped go on.
+            with closing(engine.encode_shards(work, standing.to_do, tally=tally)) as found:
+                records |= {record.shard: record for record in found}
             # Of workers that died while others went on.
             destination.remove_temporary_files()
         manifest = DatasetManifest.of(standing.plan, records)

@@ -10,11 +10,12 @@ import os
 import pickle
 import socket
 import sys
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,8 @@ _MAX_ATTEMPTS = 3
 
 _CONNECT_TIMEOUT_S = 10.0
 
+_EXECUTOR_TIMEOUT_S = 30.0
+
 _Column = dict[str, npt.NDArray[Any]]
 
 
@@ -53,7 +56,9 @@ class RayEngine:
         """One, and so many CPUs Ray gives a worker."""
         return 1
 
-    def encode_shards(self, work: Work, shards: Sequence[int], *, tally: Tally) -> Iterator[ShardRecord]:
+    def encode_shards(
+        self, work: Work, shards: Sequence[int], *, tally: Tally
+    ) -> Generator[ShardRecord, None, None]:
         """Encode `shards`, as Engine has it; `tally` counts a shard when it is complete."""
         with _cluster(self.address):
             num_workers = min(len(shards), self.num_workers or self._room(work))
@@ -67,9 +72,11 @@ class RayEngine:
                 num_cpus=work.num_threads,
                 num_gpus=self.gpus_per_worker or None,
             )
-            for outcome in outcomes.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
-                for pickled in outcome["pickled"]:
-                    yield _record(pickle.loads(pickled), work=work, tally=tally)
+            batches = outcomes.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0)
+            with closing(cast(Generator[_Column, None, None], iter(batches))) as iterator:
+                for outcome in iterator:
+                    for pickled in outcome["pickled"]:
+                        yield _record(pickle.loads(pickled), work=work, tally=tally)
 
     def _room(self, work: Work) -> int:
         needs = {"CPU": float(work.num_threads), "GPU": self.gpus_per_worker}
@@ -181,7 +188,18 @@ def _cluster(address: str | None) -> Iterator[None]:
                 f"Ray: {str(error).strip().splitlines()[-1]}; the same command carries on"
             ) from None
         finally:
+            _wait_for_executors()
             ray.shutdown()
+
+
+def _wait_for_executors() -> None:
+    """Ray ends a process, with status 1, one of whose threads asks it for something after its shutdown.
+
+    Ray Data waits 2 s for its own when it is closed, which on a busy machine can be too little.
+    """
+    for thread in threading.enumerate():
+        if thread.name.startswith("StreamingExecutor"):
+            thread.join(timeout=_EXECUTOR_TIMEOUT_S)
 
 
 def _require_answer(address: str) -> None:
@@ -189,7 +207,10 @@ def _require_answer(address: str) -> None:
 
     Raises:
         OSError: nobody does.
+        ValueError: this is no HOST:PORT.
     """
+    if "://" in address:
+        raise ValueError("Ray Client is not served: start the job on a machine of the cluster")
     host, colon, port = address.rpartition(":")
     if colon:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()

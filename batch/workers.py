@@ -7,7 +7,7 @@ for each other's interpreter. On a GPU they take turns: while one decodes images
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -39,17 +39,20 @@ class LocalEngine:
         """A worker's share of the CPUs."""
         return max(1, available_threads() // self.num_workers)
 
-    def encode_shards(self, work: Work, shards: Sequence[int], *, tally: Tally) -> Iterator[ShardRecord]:
+    def encode_shards(
+        self, work: Work, shards: Sequence[int], *, tally: Tally
+    ) -> Generator[ShardRecord, None, None]:
         """Encode `shards`, as Engine has it."""
         num_workers = min(self.num_workers, len(shards))
         if num_workers == 1:
-            return map(Worker(work, tally).encode, shards)
-        return _encode_in_processes(work, shards, num_workers=num_workers, tally=tally)
+            yield from map(Worker(work, tally).encode, shards)
+        else:
+            yield from _encode_in_processes(work, shards, num_workers=num_workers, tally=tally)
 
 
 def _encode_in_processes(
     work: Work, shards: Sequence[int], *, num_workers: int, tally: Tally
-) -> Iterator[ShardRecord]:
+) -> Generator[ShardRecord, None, None]:
     with ProcessPoolExecutor(num_workers, CONTEXT, initializer=_begin, initargs=(work, tally)) as pool:
         futures = [pool.submit(_encode, shard) for shard in shards]
         try:

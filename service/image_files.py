@@ -17,26 +17,34 @@ from .npy import write_npy
 from .runtime.backend import Tokens
 from .runtime.images import Resize, decode_image, encode_png, fit
 from .runtime.tokenizer import Tokenizer
-from .token_grids import read_token_grids
+from .safetensors_bytes import write_safetensors
+from .token_grids import TokenFormat, read_token_grids
 
 # Wide, because these are files of the user's own and not what strangers send to a service.
 MAX_IMAGE_PIXELS = 2**28
+
+_TOKEN_FORMATS: dict[str, TokenFormat] = {".npy": "npy", ".safetensors": "safetensors", ".json": "json"}
 
 
 def encode_files(
     images: Sequence[Path], *, tokenizer: Tokenizer, output: Path | None, resize: Resize = "crop"
 ) -> None:
-    """Write the tokens of image files, - for stdin, to a .npy, int32 [B, h, w], or print them as JSON.
+    """Write the tokens of image files, - for stdin, int32 [B, h, w], to `output`, or print them as JSON.
 
     Raises:
         InputError: an image that is none; nothing is written.
-        ParameterError: an `output` for a model of several levels.
+        ParameterError: an `output` that is no .npy or .safetensors, or a .npy for a model of several levels.
         OSError: a file cannot be read or written.
     """
-    if output is not None and len(tokenizer.levels) > 1:
+    kind = None if output is None else output.suffix.lower()
+    if kind not in (None, ".npy", ".safetensors"):
+        raise ParameterError(
+            f"--output {output} must end in .npy or .safetensors; without --output JSON goes to stdout"
+        )
+    if kind == ".npy" and len(tokenizer.levels) > 1:
         raise ParameterError(
             f"--output {output} holds one array, and this model has {', '.join(tokenizer.levels)}; "
-            "leave it out, and JSON goes to stdout"
+            "give a .safetensors file"
         )
     size = tokenizer.manifest.image
     pixels = np.empty((len(images), size.height, size.width, size.channels), dtype=np.uint8)
@@ -49,12 +57,14 @@ def encode_files(
     if output is None:
         fields = {name: grids.tolist() for name, grids in tokens.items()}
         typer.echo(json.dumps(fields | tokenizer.identity))
-    else:
+    elif kind == ".npy":
         write_atomically(output, write_npy(next(iter(tokens.values()))))
+    else:
+        write_atomically(output, write_safetensors(tokens, metadata=tokenizer.identity))
 
 
 def decode_file(tokens: Path, *, tokenizer: Tokenizer, output: Path) -> None:
-    """Write the images of a .npy or .json file of token grids: one to a .png, or many into a folder.
+    """Write the images of a file that `encode_files` made: one to a .png, or many into a folder.
 
     Raises:
         InputError: no tokens of this model, or many for one .png.
@@ -76,14 +86,15 @@ def decode_file(tokens: Path, *, tokenizer: Tokenizer, output: Path) -> None:
 
 def _read_tokens(path: Path, *, tokenizer: Tokenizer) -> Tokens:
     """The tokens in a file, as the decoder of `tokenizer` takes them, of at least one image."""
-    kind = path.suffix.lower()
-    if kind not in (".npy", ".json"):
-        raise TokensError(f"the file ends in {path.suffix!r}; give a .npy or .json file")
-    if kind == ".npy" and len(tokenizer.levels) > 1:
+    kind = _TOKEN_FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise TokensError(f"the file ends in {path.suffix!r}; give a {' or '.join(_TOKEN_FORMATS)} file")
+    if kind == "npy" and len(tokenizer.levels) > 1:
         raise TokensError(
-            f"a .npy holds one array, and this model has {', '.join(tokenizer.levels)}; give a .json file"
+            f"a .npy holds one array, and this model has {', '.join(tokenizer.levels)}; "
+            "give a .safetensors or .json file"
         )
-    grids = read_token_grids(path.read_bytes(), kind="npy" if kind == ".npy" else "json")
+    grids = read_token_grids(path.read_bytes(), kind=kind)
     grids.check_claims(tokenizer.identity)
     tokens = grids.rows(tokenizer)
     if not len(tokens):

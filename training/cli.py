@@ -121,7 +121,7 @@ def evaluate(
 
 @app.command()
 def experiment(
-    name: Annotated[str, typer.Argument(help="table1 to table4, figure3 to figure9, or topology.")],
+    name: Annotated[str, typer.Argument(help="table1 to table4, figure3 to figure9, topology, or methods.")],
     *,
     data: Annotated[
         Path, typer.Option(help="Folder of the images, or a .tar; CIFAR-10 is downloaded into it.")

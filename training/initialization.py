@@ -36,13 +36,16 @@ class HasCodebook(Protocol):
 
 
 def sample_codes(vectors: Tensor, codebook_size: int, generator: torch.Generator) -> Tensor:
-    """Codes [K, D]: that many of ``vectors`` [N, D], each at most once (as in Zeghidour et al. 2021).
+    """Codes [K, D]: that many different ones of ``vectors`` [N, D] (as in Zeghidour et al. 2021).
 
     Raises ConfigError where there are fewer.
     """
+    # In residuals zero comes often: once for each vector that is itself a code of the stage before.
+    vectors = torch.unique(vectors, dim=0)
     if len(vectors) < codebook_size:
         raise ConfigError(
-            f"batch_size: the first batch has {len(vectors)} latent vectors for {codebook_size} codes; "
+            f"batch_size: the first batch has {len(vectors)} different latent vectors for "
+            f"{codebook_size} codes; "
             'raise it, or use initialization = "normal"'
         )
     chosen = torch.randperm(len(vectors), generator=generator)[:codebook_size]

@@ -85,6 +85,11 @@ def find_images(config: DataConfig, root: Path) -> Source:
                 validation={part: list_folder(root / part / "val") for part in parts},
             )
         case "tar":
+            if root.is_dir() and not any(root.rglob("*.tar")):
+                raise DataError(
+                    f'{root}: no .tar files in it; name a .tar or a folder of them, or use source = "folder" '
+                    "for a folder of images"
+                )
             return _by_split(_list_tars(root), root=root)
         case _:
             return _find_folder(root)

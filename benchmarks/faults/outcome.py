@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 
+class UnmeasurableError(Exception):
+    """This machine lacks what the fault needs; the message says what."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """One fault, measured."""

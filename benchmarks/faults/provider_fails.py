@@ -3,12 +3,12 @@
 import os
 import signal
 import sys
-import threading
 import time
 
 from .load import bodies, load
 from .outcome import Outcome
-from .server import FaultyServer, serving, wait_until
+from .probes import probing
+from .server import serving, wait_until
 
 _COMMAND = (sys.executable, "-m", "benchmarks.faults.failing_server")
 _LASTS_S = 15.0
@@ -27,19 +27,20 @@ def measure_hang() -> Outcome:
 
 def _measure(number: signal.Signals, *, fault: str, most_unready_s: float) -> Outcome:
     images = bodies()
-    with serving(command=_COMMAND) as server:
-        live = _Liveness(server)
-        with load(server, images, pause_s=0.01) as record:
-            time.sleep(2.0)
-            os.kill(server.pid, number)
-            begun = time.monotonic()
-            unready_s = wait_until(lambda: server.get("/readyz")[0] == 503)
-            time.sleep(max(0.0, _LASTS_S - unready_s))
-            os.kill(server.pid, signal.SIGWINCH)
-            recovered = time.monotonic()
-            ready_s = wait_until(lambda: server.is_ready)
-            time.sleep(2.0)
-        num_dead = live.stop()
+    with (
+        serving(command=_COMMAND) as server,
+        probing(server, "/healthz") as liveness,
+        load(server, images, pause_s=0.01) as record,
+    ):
+        time.sleep(2.0)
+        os.kill(server.pid, number)
+        begun = time.monotonic()
+        unready_s = wait_until(lambda: server.get("/readyz")[0] == 503)
+        time.sleep(max(0.0, _LASTS_S - unready_s))
+        os.kill(server.pid, signal.SIGWINCH)
+        recovered = time.monotonic()
+        ready_s = wait_until(lambda: server.is_ready)
+        time.sleep(2.0)
     late = [at for at in record.failures_at if at > recovered + ready_s + 0.5]
     return Outcome(
         fault=fault,
@@ -53,29 +54,8 @@ def _measure(number: signal.Signals, *, fault: str, most_unready_s: float) -> Ou
             f"readiness is false within {most_unready_s:g} s": unready_s < most_unready_s,
             "requests get their tokens or a 503, and nothing else": set(record.statuses) <= {200, 503},
             "no request waits for longer than that": max(record.seconds) < most_unready_s,
-            "liveness stays true": num_dead == 0,
+            "liveness stays true": liveness.num_failed == 0,
             "no request fails once it is ready again": not late,
         },
         requests=dict(record.statuses),
     )
-
-
-class _Liveness:
-    """Asks /healthz until it is stopped."""
-
-    def __init__(self, server: FaultyServer) -> None:
-        self._server = server
-        self._stop = threading.Event()
-        self._num_dead = 0
-        self._thread = threading.Thread(target=self._ask)
-        self._thread.start()
-
-    def _ask(self) -> None:
-        while not self._stop.wait(0.2):
-            self._num_dead += self._server.get("/healthz")[0] != 200
-
-    def stop(self) -> int:
-        """How often it did not answer with 200."""
-        self._stop.set()
-        self._thread.join()
-        return self._num_dead

@@ -1,19 +1,22 @@
 """The server that faults are done to: a process of its own, as an operator starts it."""
 
 import http.client
+import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from ..client import HOST
 from ..processes import free_port, running
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "cifar10-ksom-512"
+SERVE = (sys.executable, "-m", "kohonen_tokenizer", "serve")
 _START_TIMEOUT_S = 90.0
 
 
@@ -30,6 +33,13 @@ class FaultyServer:
         """The processes that it has started, if it is a supervisor."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         return [int(child) for child in children.split()]
+
+    @property
+    def num_ready_workers(self) -> int:
+        """Of several workers, those that are ready."""
+        _, metrics = self.get("/metrics")
+        found = re.search(rb'^kohonen_workers{ready="true"} (\S+)$', metrics, re.MULTILINE)
+        return int(float(found[1])) if found else 0
 
     def get(self, path: str, *, timeout_s: float = 5.0) -> tuple[int, bytes]:
         """Status and body of a GET on a connection of its own; status 0 without an answer."""
@@ -50,21 +60,23 @@ class FaultyServer:
 
 
 @contextmanager
-def serving(*options: str, command: Sequence[str] | None = None) -> Iterator[FaultyServer]:
+def serving(
+    *options: str, command: Sequence[str] = SERVE, environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[FaultyServer]:
     """Serve inside the block, and be ready at its start.
 
     Args:
         options: of `kohonen-tokenizer serve`, beside the port; with none that says what, the shipped bundle.
-        command: what is started in place of `kohonen-tokenizer serve`.
+        command: what is started in place of `kohonen-tokenizer serve`, or around it.
+        environment: variables on top of this process's own.
     """
     port = free_port()
-    start = command or (sys.executable, "-m", "kohonen_tokenizer", "serve")
     what = () if {"--models", "--bundle"} & set(options) else ("--bundle", str(BUNDLE))
-    full = [*start, *what, "--device", "cpu", "--port", str(port), *options]
+    full = [*command, *what, "--device", "cpu", "--port", str(port), *options]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
-        environment = {"KOHONEN_LOG_LEVEL": "warning"}
-        with running(full, env=environment, cwd=ROOT, log=log) as pid:
+        env = {"KOHONEN_LOG_LEVEL": "warning", **environment}
+        with running(full, env=env, cwd=ROOT, log=log) as pid:
             server = FaultyServer(pid=pid, port=port, log=log)
             try:
                 wait_until(lambda: server.is_ready, timeout_s=_START_TIMEOUT_S)

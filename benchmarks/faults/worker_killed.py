@@ -15,14 +15,14 @@ def measure() -> Outcome:
     """Kill -9, and wait until both workers are there again."""
     images = bodies()
     with serving("--workers", "2") as server:
-        wait_until(lambda: _num_ready(server.get("/metrics")[1]) == 2)
+        wait_until(lambda: server.num_ready_workers == 2)
         with load(server, images, retries=True) as record:
             time.sleep(_SETTLE_S)
             victim = server.workers[0]
             os.kill(victim, signal.SIGKILL)
             killed = time.monotonic()
             wait_until(lambda: victim not in server.workers and len(server.workers) == 2)
-            wait_until(lambda: _num_ready(server.get("/metrics")[1]) == 2)
+            wait_until(lambda: server.num_ready_workers == 2)
             to_ready_s = time.monotonic() - killed
             time.sleep(_SETTLE_S)
         longest_s = max((at - killed for at in record.failures_at), default=0.0)
@@ -41,10 +41,3 @@ def measure() -> Outcome:
         },
         requests=dict(record.statuses),
     )
-
-
-def _num_ready(metrics: bytes) -> int:
-    for line in metrics.decode().splitlines():
-        if line.startswith('kohonen_workers{ready="true"}'):
-            return int(float(line.split()[-1]))
-    return 0

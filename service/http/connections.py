@@ -111,13 +111,15 @@ def send_connection(connection: socket.socket, *, over: socket.socket) -> None:
     socket.send_fds(over, [b"c"], [connection.fileno()])
 
 
-def receive_connections(source: socket.socket) -> list[socket.socket]:
+def receive_connections(source: socket.socket) -> list[socket.socket | None]:
     """The connections that wait in a socket pair that does not block.
+
+    None is one that came to nothing: this process may open no more files, and the system has closed it.
 
     Raises:
         EOFError: there are none, and will be none any more.
     """
-    connections: list[socket.socket] = []
+    connections: list[socket.socket | None] = []
     while len(connections) < _MAX_ACCEPTED_AT_ONCE:
         try:
             content, descriptors, _, _ = socket.recv_fds(source, 1, 1)
@@ -127,5 +129,5 @@ def receive_connections(source: socket.socket) -> list[socket.socket]:
             if not connections:
                 raise EOFError
             break
-        connections += [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        connections.append(socket.socket(fileno=descriptors[0]) if descriptors else None)
     return connections

@@ -1,6 +1,7 @@
 """Replies in one piece: uvicorn writes a reply's head and body one after the other, a system call each."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 
@@ -10,10 +11,18 @@ class JoinedWrites(asyncio.Transport):
     It saves the server a call, and the client one of two times that it wakes up.
     """
 
-    def __init__(self, transport: asyncio.Transport, *, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        on_close: Callable[[], None],
+    ) -> None:
+        """Take the connection, and what is called after each `close`, while something may still wait."""
         super().__init__()
         self._transport = transport
         self._loop = loop
+        self._on_close = on_close
         self._pieces: list[Any] = []
 
     def write(self, data: Any) -> None:
@@ -26,15 +35,7 @@ class JoinedWrites(asyncio.Transport):
         """Close the connection once everything written is out."""
         self._flush()
         self._transport.close()
-
-    def abort(self) -> None:
-        """Close the connection at once, and drop what is not out yet."""
-        self._pieces.clear()
-        self._transport.abort()
-
-    def get_write_buffer_size(self) -> int:
-        """Bytes that the system has not taken yet, without those of this turn."""
-        return self._transport.get_write_buffer_size()
+        self._on_close()
 
     def is_closing(self) -> bool:
         """Whether it is closed, or will be when all is out."""
@@ -55,4 +56,6 @@ class JoinedWrites(asyncio.Transport):
     def _flush(self) -> None:
         if self._pieces:
             pieces, self._pieces = self._pieces, []
-            self._transport.writelines(pieces)
+            # Else the client left within this turn, or nothing more may be said.
+            if not self._transport.is_closing():
+                self._transport.writelines(pieces)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from starlette.types import Receive
 
 from kohonen_tokenizer.pixels import Pixels
@@ -17,16 +16,15 @@ from kohonen_tokenizer.pixels import Pixels
 from ..batching.work import Rows
 from ..errors import (
     CodebookMismatchError,
-    DeadlineError,
     InferenceError,
     ModelNotFoundError,
     NotReadyError,
-    TokenizerError,
 )
 from ..runtime.backend import Tokens
 from ..runtime.levels import TokenLevel
 from ..runtime.tokenizer import Tokenizer
 from .body_threads import BodyThreads
+from .canaries import Canaries
 from .examples import Example, make_examples
 from .inference import Inference
 from .map_pictures import MapPictures
@@ -36,8 +34,6 @@ from .settings import Settings
 from .stages import recorded_stages, stages_of_work
 
 logger = logging.getLogger(__name__)
-
-OPERATIONS = ("encode", "decode")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +58,7 @@ class ServedModel:
         map_pictures: of its levels.
         examples: the calls to document, once it is warm.
         num_users: requests that hold it now.
-        is_tried: whether a canary is under way.
+        canaries: tell whether it is alive.
     """
 
     def __init__(
@@ -82,7 +78,6 @@ class ServedModel:
         self.map_pictures = MapPictures(loaded.tokenizer)
         self.examples: Sequence[Example] = ()
         self.num_users = 0
-        self.is_tried = False
         self._settings = settings
         self._metrics = metrics
         backend = self.tokenizer.backend
@@ -96,9 +91,7 @@ class ServedModel:
             num_runners=settings.num_parallel_runs or backend.num_parallel_runs,
         )
         self._batcher = self._inference.batcher
-        # Operations whose last canary failed, or did not come back.
-        self._failing: set[str] = set()
-        self._diagnoses: dict[str, asyncio.Task[None]] = {}
+        self.canaries = Canaries(self._inference, tokenizer=self.tokenizer, name=self.name, settings=settings)
 
     @property
     def queue_s(self) -> float:
@@ -153,37 +146,6 @@ class ServedModel:
         check_model(self.tokenizer)
         self.examples = make_examples(self.tokenizer, name=self.name)
 
-    async def try_canary(self) -> None:
-        """Run one image and one grid through the batcher, unless either ran lately all the same.
-
-        Raises:
-            TokenizerError: it did not come back in time, or failed.
-        """
-        self.is_tried = True
-        now = time.monotonic()
-        try:
-            due = [
-                operation
-                for operation in OPERATIONS
-                if operation in self._failing
-                or now - self._batcher.last_success(operation) >= self._settings.canary_interval_s
-            ]
-            # Side by side, so that one that fails or hangs does not keep the other from being tried.
-            for outcome in await asyncio.gather(*map(self._try, due), return_exceptions=True):
-                if outcome is not None:
-                    raise outcome
-        finally:
-            self.is_tried = False
-
-    def require_alive(self) -> None:
-        """Return if it ran successfully, both ways, within the time that a canary may take.
-
-        Raises:
-            NotReadyError: it did not, or its last canary failed.
-        """
-        for operation in OPERATIONS:
-            self._require_alive(operation)
-
     def show(self) -> None:
         """Be the version that the metrics show."""
         codebook_hash = self.identity["codebook_hash"]
@@ -205,75 +167,19 @@ class ServedModel:
         receive: Receive | None,
         is_small: bool = False,
     ) -> Rows:
-        self._require_alive(operation)
+        self.canaries.require_alive_to(operation)
         try:
             work = await self._inference.run(
                 operation, prepare, deadline=deadline, receive=receive, is_small=is_small
             )
         except InferenceError:
-            await self._blame_the_input(operation, deadline=deadline)
+            await self.canaries.require_alive_after_failure(operation, deadline=deadline)
             raise
         self._metrics.observe_work(operation, work)
         if (stages := recorded_stages.get()) is not None:
             stages += stages_of_work(work)
         assert work.result is not None
         return work.result
-
-    async def _blame_the_input(self, operation: str, *, deadline: float) -> None:
-        """Return if the model still does `operation` on its canary: what failed was at fault itself.
-
-        Raises:
-            NotReadyError: it does not: the model fails, or what it runs on.
-        """
-        # One canary for all that failed together.
-        if operation not in self._diagnoses:
-            self._diagnoses[operation] = asyncio.create_task(self._diagnose(operation))
-        await asyncio.wait([self._diagnoses[operation]], timeout=max(0.0, deadline - time.monotonic()))
-        self._require_alive(operation)
-
-    async def _diagnose(self, operation: str) -> None:
-        try:
-            await self._try(operation)
-        except TokenizerError as error:
-            logger.error("the canary of model %s failed: %s", self.name, error)
-        finally:
-            del self._diagnoses[operation]
-
-    async def _try(self, operation: str) -> None:
-        """Run one row of `operation` before all that waits, and note how that went.
-
-        Raises:
-            TokenizerError: it did not come back in time, or failed.
-        """
-        shape, dtype = {
-            "encode": (self.tokenizer.image_shape, np.uint8),
-            "decode": (self.tokenizer.token_shape, np.int32),
-        }[operation]
-        deadline = time.monotonic() + self._settings.canary_timeout_s
-        try:
-            await self._inference.run_urgently(
-                operation, np.zeros((1, *shape), dtype=dtype), deadline=deadline
-            )
-        except (DeadlineError, InferenceError) as error:
-            self._failing.add(operation)
-            if isinstance(error, DeadlineError):
-                # All else that waits would do so until its own deadline.
-                self._inference.give_up(operation, reason=self._not_alive(operation))
-            raise
-        self._failing.discard(operation)
-
-    def _require_alive(self, operation: str) -> None:
-        since_s = time.monotonic() - self._batcher.last_success(operation)
-        if operation in self._failing or since_s > self._settings.canary_timeout_s:
-            raise NotReadyError(self._not_alive(operation))
-
-    def _not_alive(self, operation: str) -> str:
-        since_s = time.monotonic() - self._batcher.last_success(operation)
-        return (
-            f"model {self.name} last managed to {operation} {since_s:.0f} s ago, the limit is "
-            f"{self._settings.canary_timeout_s:g} s, or it fails on an image of its own since; see the "
-            "server's log, and use another server meanwhile"
-        )
 
 
 class Models:

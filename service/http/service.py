@@ -134,7 +134,7 @@ class Service:
                 await asyncio.sleep(self.settings.canary_interval_s / 2)
                 # Each on its own, for one that hangs must not make the others look dead.
                 for model in self.models:
-                    if not model.is_tried:
+                    if not model.canaries.are_under_way:
                         canaries.create_task(_log_canary(model))
 
     def _note_missing(self) -> None:
@@ -162,7 +162,7 @@ class Service:
         try:
             # Not in the threads of the requests, which go on with the version that is served.
             await self._load_thread.run(self.timed("warm-up", "infer", model.prepare))
-            await model.try_canary()
+            await model.canaries.try_due()
         except BaseException:
             await asyncio.to_thread(model.close)
             raise
@@ -220,7 +220,7 @@ class Service:
         """
         self.require_warm()
         for model in self.models:
-            model.require_alive()
+            model.canaries.require_alive()
 
     @property
     def is_ready(self) -> bool:
@@ -288,7 +288,7 @@ class Service:
 
 async def _log_canary(model: ServedModel) -> None:
     try:
-        await model.try_canary()
+        await model.canaries.try_due()
     except Exception as error:
         logger.error("the canary of model %s failed: %s", model.name, error)
 

@@ -102,6 +102,7 @@ class SupervisorLink:
         self._connections = connections
         self._num_adopted = 0
         self._num_arriving = 0
+        self._num_lost = 0
         self._channel: Channel | None = None
         self._tickets = itertools.count()
         self._wanted: dict[int, asyncio.Future[LoadEnded]] = {}
@@ -164,7 +165,11 @@ class SupervisorLink:
             asyncio.get_running_loop().remove_reader(self._connections)
             return
         for connection in connections:
+            # Also one that is lost, for the supervisor counts what it has sent.
             self._num_adopted += 1
+            if connection is None:
+                self._num_lost += 1
+                continue
             self._num_arriving += 1
             self._spawn(self._serve(server, connection))
 
@@ -184,9 +189,20 @@ class SupervisorLink:
             except NotReadyError:
                 is_alive = False
             channel.send(Beat(is_alive=is_alive, missing=list(self._service.models.missing)))
+            self._log_lost()
             await asyncio.sleep(BEAT_INTERVAL_S)
         channel.send(Failed(error="the model failed its warm-up; see the log"))
         server.stop()
+
+    def _log_lost(self) -> None:
+        # With the beat and not at once: there may be thousands a second.
+        num_lost, self._num_lost = self._num_lost, 0
+        if num_lost:
+            logger.error(
+                "connections that were closed unserved, for no more files may be open: %d; "
+                "raise the limit on open files",
+                num_lost,
+            )
 
     async def _tell_closed(self, server: Server, channel: Channel) -> None:
         num_told = 0

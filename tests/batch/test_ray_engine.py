@@ -41,9 +41,10 @@ class Cluster:
     address: str
     environment: dict[str, str]
 
-    def workers(self) -> set[int]:
-        """The processes of the actors that encode: Ray calls them so."""
-        return {pid for pid in _descendants(self.pid) if _command(pid).startswith("ray::MapWorker")}
+    def workers(self, *, doing: str = "") -> set[int]:
+        """The processes of the actors that encode, those in the method ``doing``: Ray calls them so."""
+        commands = {pid: _command(pid) for pid in _descendants(self.pid)}
+        return {pid for pid, it in commands.items() if it.startswith("ray::MapWorker") and doing in it}
 
 
 @pytest.fixture(scope="module")
@@ -92,20 +93,20 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def arguments(many: Path, tiny_bundle: Path) -> list[str]:
-    """The options of the job, and its source."""
-    options = ["--device", "cpu", "--json", "--workers", "2", "--rows-per-shard", str(ROWS_PER_SHARD)]
-    return ["--bundle", str(tiny_bundle), *options, str(many)]
+def options(tiny_bundle: Path) -> list[str]:
+    """Of the job."""
+    shards = ["--workers", "2", "--rows-per-shard", str(ROWS_PER_SHARD)]
+    return ["--bundle", str(tiny_bundle), "--device", "cpu", "--json", *shards]
 
 
 @pytest.fixture
-def start(cluster: Cluster, arguments: list[str]) -> Start:
+def start(cluster: Cluster, options: list[str], many: Path) -> Start:
     """Start the job on the cluster in a process of its own."""
 
-    def begin(out: Path, *options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "kohonen_tokenizer", "encode", *arguments, str(out)]
+    def begin(out: Path, *more: str, source: Path = many) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "kohonen_tokenizer", "encode", str(source), str(out), *options]
         return subprocess.Popen(
-            [*command, "--engine", "ray", "--ray-address", cluster.address, *options],
+            [*command, "--engine", "ray", "--ray-address", cluster.address, *more],
             env=cluster.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -116,9 +117,9 @@ def start(cluster: Cluster, arguments: list[str]) -> Start:
 
 
 @pytest.fixture
-def local(run: Command, arguments: list[str], tmp_path: Path) -> Path:
+def local(run: Command, options: list[str], many: Path, tmp_path: Path) -> Path:
     """What the local engine makes of it."""
-    assert run("encode", *arguments, tmp_path / "local", "--workers", "1")[0] == 3
+    assert run("encode", many, tmp_path / "local", *options, "--workers", "1")[0] == 3
     return tmp_path / "local"
 
 
@@ -165,7 +166,7 @@ def test_a_killed_job_is_carried_on(cluster: Cluster, start: Start, local: Path,
 
 
 def test_strict_stops_in_a_line_and_the_local_engine_carries_on(
-    run: Command, arguments: list[str], start: Start, local: Path, tmp_path: Path
+    run: Command, options: list[str], many: Path, start: Start, local: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     with start(out, "--strict") as job:
@@ -173,8 +174,33 @@ def test_strict_stops_in_a_line_and_the_local_engine_carries_on(
     assert (job.returncode, stdout) == (4, ""), err
     assert _our_lines(err)[0].startswith("error: 0300.png: undecodable_image: ")
     assert len(_our_lines(err)) == 1
-    assert run("encode", *arguments, out, "--workers", "1")[0] == 3
+    assert run("encode", many, out, *options, "--workers", "1")[0] == 3
     assert files_of(out) == files_of(local)
+
+
+def test_a_shard_whose_workers_all_die_ends_the_job_in_a_line(
+    cluster: Cluster, start: Start, tmp_path: Path
+) -> None:
+    # Seconds of work: one shard of large images, all the same.
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    (slow / "0.png").write_bytes(png(np.zeros((2000, 2000, 3), dtype=np.uint8)))
+    for number in range(1, 200):
+        (slow / f"{number}.png").hardlink_to(slow / "0.png")
+    killed = set()
+    with start(tmp_path / "out", "--rows-per-shard", "200", source=slow) as job:
+        while job.poll() is None:
+            # While an actor runs a method Ray calls its process by that.
+            busy = cluster.workers(doing="submit")
+            time.sleep(0.1)  # until it has said that it begins
+            for pid in busy:
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+        stdout, err = job.communicate(timeout=_TIMEOUT_S)
+    assert (job.returncode, stdout) == (2, ""), err
+    line = _our_lines(err)[-1]
+    assert line.startswith("error: shard 0 was begun 3 times, and each time its worker died"), err
+    assert len(killed) >= 3
 
 
 def test_ctrl_c_stops_and_says_so(cluster: Cluster, start: Start, tmp_path: Path) -> None:

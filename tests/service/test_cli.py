@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 from kohonen_tokenizer.cli import main
 from kohonen_tokenizer.service.http.settings import Settings
@@ -201,10 +202,12 @@ def test_an_image_that_is_not_there(run: Run, tmp_path: Path, tiny_bundle: Path)
     assert (status, err) == (2, f"error: {tmp_path / 'no.png'}: No such file or directory\n")
 
 
-def test_tokens_go_to_npy_only(run: Run, tmp_path: Path, tiny_bundle: Path, image_files: list[Path]) -> None:
+def test_tokens_go_to_files_that_are_known(
+    run: Run, tmp_path: Path, tiny_bundle: Path, image_files: list[Path]
+) -> None:
     status, _, err = run("encode", image_files[0], "--bundle", tiny_bundle, "--output", tmp_path / "t.csv")
     assert status == 2
-    assert "must end in .npy" in err
+    assert "must end in .npy or .safetensors" in err
     assert not (tmp_path / "t.csv").exists()
 
 
@@ -281,7 +284,7 @@ def npy_header(shape: tuple[int, ...]) -> bytes:
         ("t.npy", b"not npy", "is no .npy"),
         ("t.npy", npz_file(), "is no .npy"),
         ("t.npy", npy_header((2**40, 8, 8)), "the .npy says shape [1099511627776, 8, 8]"),
-        ("t.csv", b"0,1", "ends in '.csv'; give a .npy or .json file"),
+        ("t.csv", b"0,1", "ends in '.csv'; give a .npy or .safetensors or .json file"),
     ],
 )
 def test_tokens_that_do_not_decode(
@@ -474,6 +477,24 @@ def test_other_tokens_than_those_of_two_levels_are_refused(
     assert message in err
 
 
+def test_two_levels_fit_into_safetensors(
+    run: Run, tmp_path: Path, two_level_bundle: Path, image_files: list[Path]
+) -> None:
+    tokens, printed = tmp_path / "tokens.safetensors", tmp_path / "tokens.json"
+    status, out, _ = run("encode", *image_files, "--bundle", two_level_bundle)
+    printed.write_text(out)
+    assert status == 0
+    assert run("encode", *image_files, "--bundle", two_level_bundle, "--output", tokens)[0] == 0
+    arrays = load_file(tokens)
+    assert {name: array.tolist() for name, array in arrays.items()}.items() <= json.loads(out).items()
+    assert {array.dtype for array in arrays.values()} == {np.dtype(np.int32)}
+    for path in (tokens, printed):
+        assert run("decode", path, "--bundle", two_level_bundle, "--output", tmp_path / path.suffix)[0] == 0
+    images = [sorted((tmp_path / suffix).iterdir()) for suffix in (".safetensors", ".json")]
+    assert len(images[0]) == len(image_files)
+    assert [path.read_bytes() for path in images[0]] == [path.read_bytes() for path in images[1]]
+
+
 def test_a_npy_of_two_levels_is_refused(
     run: Run, tmp_path: Path, two_level_bundle: Path, image_files: list[Path]
 ) -> None:
@@ -484,4 +505,4 @@ def test_a_npy_of_two_levels_is_refused(
     np.save(npy, np.zeros((1, 2, 2), dtype=np.int32))
     status, _, err = run("decode", npy, "--bundle", two_level_bundle, "--output", tmp_path / "out")
     assert status == 2
-    assert "a .npy holds one array, and this model has top, bottom; give a .json file" in err
+    assert "a .npy holds one array, and this model has top, bottom; give a .safetensors or .json file" in err

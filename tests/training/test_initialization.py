@@ -14,7 +14,7 @@ from kohonen_tokenizer.training.initialization import (
     sample_codes,
 )
 from kohonen_tokenizer.training.neighborhood import NoNeighborhood
-from kohonen_tokenizer.training.quantizer import KohonenQuantizer
+from kohonen_tokenizer.training.quantizer import KohonenQuantizer, nearest_codes
 from kohonen_tokenizer.training.residual_quantizer import ResidualQuantizer
 from kohonen_tokenizer.training.topology import topographic_error, topographic_error_null
 
@@ -31,11 +31,16 @@ def test_a_sample_is_of_the_batch_and_without_repetition():
     assert len(places[:, 1].unique()) == 20
 
 
+def test_what_comes_twice_is_chosen_once():
+    vectors = torch.randn(20, 3, generator=generator()).repeat(3, 1)
+    assert len(sample_codes(vectors, 20, generator(1)).unique(dim=0)) == 20
+
+
 def test_k_means_is_scikit_learns_from_the_same_start():
     vectors = torch.randn(300, 4, generator=generator()).double()
     # The function shuffles, then samples: do the same with the same generator.
     start_generator = generator(2)
-    shuffled = vectors[torch.randperm(300, generator=start_generator)]
+    shuffled = vectors[torch.randperm(300, generator=start_generator)].unique(dim=0)
     start = shuffled[torch.randperm(300, generator=start_generator)[:8]]
     oracle = KMeans(8, init=start.numpy(), n_init=1, max_iter=20, tol=0, algorithm="lloyd").fit(
         vectors.numpy()
@@ -45,13 +50,19 @@ def test_k_means_is_scikit_learns_from_the_same_start():
 
 
 def test_a_center_without_members_stays():
-    vectors = torch.zeros(10, 2)
-    assert torch.equal(k_means_codes(vectors, 4, generator()), torch.zeros(4, 2))
+    # Found by search: from this start one of the six loses all of its own for good.
+    points = [(0, 1), (3, 0), (3, 2), (5, 1), (6, 4), (6, 2)]
+    points += [(2, 1), (3, 5), (4, 1), (4, 6), (3, 7), (0, 0)]
+    vectors = torch.tensor(points).double()
+    codes = k_means_codes(vectors, 6, generator())
+    assert len(nearest_codes(vectors, codes).unique()) == 5
+    assert (codes >= 0).all()
+    assert (codes <= 7).all()
 
 
 @pytest.mark.parametrize("choose", [sample_codes, k_means_codes])
 def test_a_batch_smaller_than_the_codebook_is_an_error(choose):
-    with pytest.raises(ConfigError, match="batch_size: the first batch has 5 latent vectors for 8 codes"):
+    with pytest.raises(ConfigError, match="the first batch has 1 different latent vectors for 8 codes"):
         choose(torch.zeros(5, 2), 8, generator())
 
 

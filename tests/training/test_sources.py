@@ -58,7 +58,7 @@ def test_imagenet_is_read_from_a_folder_a_class(tmp_path):
         ("faces", ["celeba_hq/train/a.png"], r"celeba_hq/val: no such folder; the faces need .*stargan-v2"),
         ("faces", ["celeba_hq/train/a.png", "celeba_hq/val/b.png"], "afhq/train: no such folder"),
         ("imagenet", ["train/n01/a.txt", "val/n01/b.png"], "train: no images"),
-        ("tar", ["a.png"], "no training images .* WebDataset shards"),
+        ("tar", ["a.png"], r'no \.tar files in it; .* use source = "folder"'),
     ],
 )
 def test_what_is_missing_is_named_with_where_to_get_it(tmp_path, source, there, message):

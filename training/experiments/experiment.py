@@ -17,7 +17,7 @@ from kohonen_tokenizer.atomic_file import write_atomically
 from ..config import RunConfig
 from ..data import load_splits
 from ..errors import ConfigError
-from .paper import DATASET_OF_SOURCE, EXPERIMENTS, OF_TWO_LEVELS, TOPOLOGY, Dataset
+from .paper import DATASET_OF_SOURCE, EXPERIMENTS, OF_TWO_LEVELS, Dataset
 from .plots import (
     Checkpoints,
     as_png,
@@ -86,7 +86,7 @@ def run_experiment(
         return load_splits(recipe.data, data, cache=cache).validation
 
     config, made_with = runs[0].config, _made_with(device)
-    if table is TOPOLOGY:
+    if table.is_of_maps:
         evaluations = evaluate_runs(runs, images(), device=device)
         texts = (
             topology_csv(table, evaluations),

@@ -75,6 +75,8 @@ class Table:
     rows: tuple[Row, ...]
     has_steps_20: bool = False
     """Whether it counts the steps to +20% too."""
+    is_of_maps: bool = False
+    """Whether it shows the whole evaluation of each last checkpoint, and no validations."""
 
 
 def _condition(
@@ -330,6 +332,21 @@ TOPOLOGY = Table(
         Row(("hard 2-D, topology first", "0.01"), _condition("hard", shrink_step=0.01)),
         Row(("Gaussian 2-D", "0.1"), GAUSSIAN),
     ),
+    is_of_maps=True,
+)
+
+METHODS = Table(
+    "Other ways to learn the codes",
+    ("method",),
+    (
+        Row(("EMA-VQ",), EMA),
+        Row(("Kohonen map",), HARD),
+        Row(("gradient",), Condition("gradient", {"method": "gradient"})),
+        Row(("SOM-VAE",), Condition("som-vae", {"method": "som_vae"})),
+        Row(("softmax (section 5)",), Condition("softmax", {"method": "softmax"})),
+        Row(("residual, 2 stages",), Condition("residual", {"method": "residual"})),
+    ),
+    is_of_maps=True,
 )
 
 EXPERIMENTS: Mapping[str, Table] = {
@@ -345,6 +362,7 @@ EXPERIMENTS: Mapping[str, Table] = {
     "figure8": FIGURE_8,
     "figure9": FIGURE_9,
     "topology": TOPOLOGY,
+    "methods": METHODS,
 }
 """By the name that the command takes."""
 

@@ -14,8 +14,10 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait as wait_for_objects
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 
 import torch
 from tqdm import tqdm
@@ -88,6 +90,8 @@ def _config(condition: Condition, *, recipe: RunConfig, seed: int, steps: int) -
             f"model.quantizer.method {quantizer['method']}: the paper compares rules of kohonen; leave it out"
         )
     quantizer.update(condition.quantizer)
+    if quantizer["method"] == "softmax":
+        quantizer["anneal_steps"] = steps  # the codes of a run that ends warm are not what it learnt with
     if condition.is_line:
         quantizer["map_shape"] = [quantizer["codebook_size"]]
     every = max(1, steps // VALIDATIONS)
@@ -135,7 +139,10 @@ def train_all(
 
 
 def _start(one: Run, *, data: Path, cache: Path | None, device: str, num_threads: int) -> BaseProcess:
-    process = multiprocessing.get_context("spawn").Process(
+    # A server that has imported what a run needs, and has no CUDA or threads yet: each run is a fork of it.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([_train_in_process.__module__])
+    process = context.Process(
         target=_train_in_process, args=(one.config, data, cache, one.out, device, num_threads)
     )
     process.start()
@@ -147,6 +154,7 @@ def _train_in_process(
 ) -> None:
     # What a terminal sends to all of its processes comes from the parent here, as SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_stop_with_parent, name="stop-with-parent", daemon=True).start()
     out.mkdir(parents=True, exist_ok=True)
     with (out / "log").open("a", buffering=1) as log:
         sys.stderr = sys.stdout = log
@@ -160,6 +168,14 @@ def _train_in_process(
             # multiprocessing would write it where the log is closed already.
             log.write(f"\n{traceback.format_exc()}")
             sys.exit(1)
+
+
+def _stop_with_parent() -> None:
+    """An experiment that was killed leaves no run behind that trains on: it saves itself and ends."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a run
+    wait_for_objects([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _last_line(log: Path) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -16,7 +18,6 @@ from kohonen_tokenizer.atomic_file import write_atomically
 from ..config import RunConfig
 from ..errors import CheckpointError
 from ..evaluation import evaluate
-from ..evaluation_report import as_json
 from .paper import Row, Table
 from .report import as_plus_minus, table_lines, what_ran
 from .results import spread
@@ -32,38 +33,35 @@ Evaluations = Mapping[str, Sequence[dict[str, Any]]]
 def evaluate_runs(runs: Sequence[Run], pixels: Tensor, *, device: str) -> Evaluations:
     """Judge the last checkpoint of each of ``runs`` on ``pixels`` uint8 [N, H, W, 3], unless that is done.
 
-    Raises CheckpointError where the file of a run is of other weights.
+    Raises CheckpointError where the file of a run is of other weights or images.
     """
     found: dict[str, list[dict[str, Any]]] = {}
+    images_sha256 = hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
     for one in runs:
         checkpoint, file = one.checkpoint(), one.out / FILE
         if not file.is_file():
             evaluation = evaluate(checkpoint, pixels, split="validation", device=torch.device(device))
-            write_atomically(file, as_json(evaluation))
+            kept = {"seed": one.config.seed, "images_sha256": images_sha256, **asdict(evaluation)}
+            write_atomically(file, json.dumps(kept, indent=2, allow_nan=False).encode() + b"\n")
         values = json.loads(file.read_bytes())
-        if values["checkpoint_sha256"] != checkpoint.weights_sha256:
-            raise CheckpointError(f"{file}: is of another checkpoint; delete it")
+        of = {"checkpoint_sha256": checkpoint.weights_sha256, "images_sha256": images_sha256}
+        if not of.items() <= values.items():
+            raise CheckpointError(f"{file}: is of another checkpoint or other images; delete it")
         found.setdefault(one.condition.name, []).append(values)
     return found
 
 
 def as_csv(table: Table, evaluations: Evaluations) -> str:
-    """One line a run and level: the row's labels, and the figures."""
+    """One line a run and level: the row's labels, the seed and the figures; empty where there is none."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    lines = [
-        {
-            **dict(zip(table.columns, row.labels, strict=True)),
-            "seed": seed,
-            "level": level,
-            **_figures(values, level),
-        }
+    writer.writerow([*table.columns, "seed", "level", *_HEADS])
+    writer.writerows(
+        [*row.labels, values["seed"], level, *_figures(values, level).values()]
         for row in table.rows
-        for seed, values in enumerate(evaluations[row.condition.name])
+        for values in evaluations[row.condition.name]
         for level in values["levels"]
-    ]
-    writer.writerow(lines[0])
-    writer.writerows(line.values() for line in lines)
+    )
     return file.getvalue()
 
 
@@ -78,14 +76,13 @@ def as_markdown(table: Table, evaluations: Evaluations, *, config: RunConfig, ma
     heads = [
         *table.columns,
         *(["level"] if len(levels) > 1 else []),
-        *(_HEADS[name] for name in _figures(first[0], levels[0])),
+        *_HEADS.values(),
     ]
     lines = [
         f"## {table.title}",
         "",
         f"{what_ran(config, num_seeds=num_seeds)}, the last checkpoint on {first[0]['num_images']:,} "
-        f"validation images at {first[0]['bits_per_image']:,.0f} bits each ({made_with}). Mean and sample "
-        f"standard deviation over seeds.",
+        f"validation images ({made_with}). Mean and sample standard deviation over seeds.",
         "",
         *table_lines(
             heads,
@@ -100,6 +97,7 @@ def as_markdown(table: Table, evaluations: Evaluations, *, config: RunConfig, ma
 
 
 _HEADS = {
+    "bits_per_image": "bits an image",
     "loss": "loss x 10^3",
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
@@ -113,7 +111,7 @@ _HEADS = {
     "psnr_offset_4": "offset 4",
 }
 _DIGITS = {"ssim": 3, "topographic_error_8": 3, "topographic_error_4": 3, "trustworthiness": 3}
-_DIGITS |= {"topographic_product": 4, "perplexity": 0}
+_DIGITS |= {"topographic_product": 4, "perplexity": 0, "bits_per_image": 0}
 
 
 def _figures(values: Mapping[str, Any], level: str) -> dict[str, float | None]:
@@ -121,6 +119,7 @@ def _figures(values: Mapping[str, Any], level: str) -> dict[str, float | None]:
     of_level = values["levels"][level]
     offsets = of_level["psnr_by_offset"]
     return {
+        "bits_per_image": values["bits_per_image"],
         "loss": values["loss"],
         "psnr": values["psnr"],
         "ssim": values["ssim"],
@@ -129,7 +128,7 @@ def _figures(values: Mapping[str, Any], level: str) -> dict[str, float | None]:
         "topographic_error_4": of_level["map"]["topographic_error_4"],
         "trustworthiness": of_level["trustworthiness"],
         "topographic_product": of_level["topographic_product"],
-        **{f"psnr_offset_{at}": offsets[at] for at in (1, 2, 4) if at < len(offsets)},
+        **{f"psnr_offset_{at}": offsets[at] if at < len(offsets) else None for at in (1, 2, 4)},
     }
 
 

@@ -132,7 +132,7 @@ async def get_model_ready(service: ServiceDep, name: ModelName, version: Version
     with use(service.models, name, version=version, settings=service.settings) as model:
         if service.is_stopping:
             raise StoppingError("the server stops; use another one")
-        model.served.require_alive()
+        model.served.canaries.require_alive()
         return json_response({"name": name, "ready": True})
 
 

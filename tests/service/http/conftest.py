@@ -50,6 +50,12 @@ class ServerProcess:
         pid = self.process.pid
         return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
+    @property
+    def num_sockets(self) -> int:
+        """Sockets that it has open, of connections and of its own."""
+        links = Path(f"/proc/{self.process.pid}/fd").iterdir()
+        return sum(os.path.realpath(link).rpartition("/")[2].startswith("socket:") for link in links)
+
     def stop(self) -> int:
         """Send SIGTERM and give the exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -134,6 +140,18 @@ def client(server: ServerProcess) -> Iterator[httpx.Client]:
     """A client of `server`."""
     with httpx.Client(base_url=server.url) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def impatient_server(
+    start_server: Callable[..., ServerProcess], tiny_bundle: Path
+) -> Iterator[ServerProcess]:
+    """As `server`, but it waits for a client for a second at most, and the system keeps little for one."""
+    script = Path(__file__).with_name("impatient_server.py")
+    server = start_server(tiny_bundle, command=[str(script)], body_timeout_s=1)
+    yield server
+    assert server.stop() == 0, server.log
+    assert "Traceback" not in server.log, server.log
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,12 @@ GRID = {"tokens": [[0, 1], [2, 3]]}
 
 @pytest.fixture(scope="module")
 def keys():
-    """Secrets and entries of a user and an admin, by name."""
-    return {"user": make_key("user", scopes=("use",)), "admin": make_key("admin", scopes=("use", "admin"))}
+    """Secrets and entries by name: of a user, an admin, and an operator whose key lacks the use."""
+    return {
+        "user": make_key("user", scopes=("use",)),
+        "admin": make_key("admin", scopes=("use", "admin")),
+        "operator": make_key("operator", scopes=("admin",)),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +82,17 @@ def test_a_wrong_key_does_not(locked):
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "unauthorized")
 
 
+@pytest.mark.parametrize("path", ["/profile?seconds=1", "/models/tiny-colors/load", "/models/nobody/load"])
+def test_what_is_the_admins_is_nobody_elses(locked, keys, path):
+    assert locked.post(path).status_code == 401
+    for name, lacks in (("user", "admin"), ("operator", "use")):
+        reply = locked.post(path, headers=bearer(keys, name))
+        assert (reply.status_code, reply.json()["error"]["code"]) == (403, "forbidden")
+        assert f"this call needs {lacks}" in reply.json()["error"]["message"]
+
+
 def test_a_profile_is_for_the_admin(locked, keys):
     url = "/profile?seconds=1"
-    assert locked.post(url).status_code == 401
-    refused = locked.post(url, headers=bearer(keys, "user"))
-    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
     reply = locked.post(url, headers=bearer(keys, "admin"))
     assert reply.status_code == 200
     assert reply.headers["content-type"].startswith("text/plain")

@@ -77,14 +77,32 @@ def test_without_keys_all_may_use_and_none_is_admin(keys):
             keyring.check(headers, scope="admin")
 
 
-def test_every_entry_is_compared(keys, keyring, monkeypatch):
+def test_an_admin_may_not_use_without_that_scope():
+    secret, entry = make_key("operator", scopes=("admin",))
+    keyring = Keyring([entry])
+    assert keyring.check(bearer(secret), scope="admin") == "operator"
+    with pytest.raises(ForbiddenError, match="'operator' has scope admin, and this call needs use"):
+        keyring.check(bearer(secret), scope="use")
+
+
+@pytest.mark.parametrize("place", ["first", "last", "nowhere"])
+def test_every_entry_is_compared_in_constant_time(monkeypatch, place):
+    made = [make_key(f"client-{number}", scopes=("use",)) for number in range(5)]
+    sent = {"first": made[0][0], "last": made[-1][0], "nowhere": "a key of another service"}[place]
     compared = []
     compare = hmac.compare_digest
 
     def spy(known, sent):
-        compared.append(known)
+        compared.append((known, sent))
         return compare(known, sent)
 
+    keyring = Keyring([entry for _, entry in made])
     monkeypatch.setattr("hmac.compare_digest", spy)
-    keyring.check(bearer(keys["user"][0]), scope="use")
-    assert compared == [entry.sha256 for _, entry in keys.values()]
+    if place == "nowhere":
+        with pytest.raises(UnauthorizedError):
+            keyring.check(bearer(sent), scope="use")
+    else:
+        keyring.check(bearer(sent), scope="use")
+    # Hashes, all of one length: a comparison in constant time tells their length.
+    digest = hashlib.sha256(sent.encode()).hexdigest()
+    assert compared == [(entry.sha256, digest) for _, entry in made]

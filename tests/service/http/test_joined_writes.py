@@ -25,7 +25,7 @@ class RecordingTransport(asyncio.Transport):
 def test_what_is_written_in_a_turn_leaves_in_one_call():
     async def write() -> list[object]:
         transport = RecordingTransport()
-        joined = JoinedWrites(transport, loop=asyncio.get_running_loop())
+        joined = JoinedWrites(transport, loop=asyncio.get_running_loop(), on_close=lambda: None)
         joined.write(b"head")
         joined.write(b"body")
         assert transport.calls == []
@@ -40,11 +40,25 @@ def test_what_is_written_in_a_turn_leaves_in_one_call():
 def test_a_close_comes_after_what_was_written():
     async def write() -> list[object]:
         transport = RecordingTransport()
-        joined = JoinedWrites(transport, loop=asyncio.get_running_loop())
+        joined = JoinedWrites(
+            transport, loop=asyncio.get_running_loop(), on_close=lambda: transport.calls.append("told")
+        )
         joined.write(b"last")
         joined.close()
         assert joined.is_closing()
         await asyncio.sleep(0)
         return transport.calls
 
-    assert asyncio.run(write()) == [[b"last"], "close"]
+    assert asyncio.run(write()) == [[b"last"], "close", "told"]
+
+
+def test_what_is_written_to_a_client_that_left_is_dropped():
+    async def write() -> list[object]:
+        transport = RecordingTransport()
+        joined = JoinedWrites(transport, loop=asyncio.get_running_loop(), on_close=lambda: None)
+        joined.write(b"late")
+        transport.close()
+        await asyncio.sleep(0)
+        return transport.calls
+
+    assert asyncio.run(write()) == ["close"]

@@ -92,7 +92,7 @@ def test_a_model_that_hangs_does_not_make_another_look_dead(tiny_bundle, tiny_mo
             backend.works.clear()
             end = time.monotonic() + 1.5
             while time.monotonic() < end:
-                service.models.get("sound").require_alive()
+                service.models.get("sound").canaries.require_alive()
                 await asyncio.sleep(0.005)
             with pytest.raises(NotReadyError, match="model hanging last managed to encode"):
                 service.require_ready()

@@ -2,7 +2,10 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
+from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
@@ -72,3 +75,47 @@ def test_who_reads_nothing_is_cut_off() -> None:
 def test_who_reads_slowly_gets_all() -> None:
     # Some seconds for the whole, so several times that the server looks.
     assert asyncio.run(read(pause_s=0.02)) >= NUM_BYTES
+
+
+def _read_all(connection: socket.socket) -> bytes:
+    pieces = []
+    try:
+        while piece := connection.recv(65536):
+            pieces.append(piece)
+    except ConnectionResetError:
+        pass
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize(
+    ("header", "then"),
+    [
+        ("Connection: close", lambda connection: None),
+        ("Connection: keep-alive", lambda connection: None),
+        ("Connection: keep-alive", lambda connection: connection.sendall(b"GET /")),
+        ("Connection: keep-alive", lambda connection: connection.sendall(b"hello\r\n\r\n")),
+        ("Connection: keep-alive", lambda connection: connection.shutdown(socket.SHUT_WR)),
+    ],
+    ids=["the client asks for it", "idle", "slow headers", "no request", "half closed"],
+)
+def test_who_reads_nothing_is_gone_after_the_server_has_closed(
+    impatient_server, npy_file, wait_until, header: str, then: Callable[[socket.socket], None]
+) -> None:
+    # So little that the server is never told to write no more, and more than the system takes.
+    images = np.zeros((256, 8, 8, 3), dtype=np.uint8)
+    tokens = npy_file(np.zeros((256, 2, 2), dtype=np.uint8))
+    head = (
+        f"POST /decode HTTP/1.1\r\nHost: x\r\nAccept: application/x-npy\r\n{header}\r\n"
+        f"Content-Type: application/x-npy\r\nContent-Length: {len(tokens)}\r\n\r\n"
+    )
+    address = urlsplit(impatient_server.url)
+    num_sockets = impatient_server.num_sockets
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(10)
+        client.connect((address.hostname, address.port))
+        client.sendall(head.encode() + tokens)
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+        then(client)
+        wait_until(lambda: impatient_server.num_sockets <= num_sockets)
+        assert len(_read_all(client)) < images.nbytes

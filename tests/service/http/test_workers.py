@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -117,12 +118,17 @@ def num_open(port: int) -> int:
     return sum(row[1].endswith(f":{port:04X}") and row[3] in (established, close_wait) for row in rows)
 
 
+def num_sockets_when_idle(crew, wait_until) -> dict[int, int]:
+    """The sockets of each worker, without a connection."""
+    # Of those before: one that closes between two counts would hide one that opens.
+    wait_until(lambda: num_open(urlsplit(crew.url).port) == 0)
+    time.sleep(0.1)  # until the supervisor knows
+    return {pid: num_sockets(pid) for pid in crew.workers}
+
+
 def test_new_connections_go_where_others_have_just_closed(crew, wait_until):
     address = urlsplit(crew.url)
-    # Those that asked whether it is ready: one that closes between two counts would hide one that opens.
-    wait_until(lambda: num_open(address.port) == 0)
-    time.sleep(0.1)  # until the supervisor knows
-    before = {pid: num_sockets(pid) for pid in crew.workers}
+    before = num_sockets_when_idle(crew, wait_until)
     connections: dict[int, list[socket.socket]] = {pid: [] for pid in before}
 
     def taken() -> dict[int, int]:
@@ -148,6 +154,54 @@ def test_new_connections_go_where_others_have_just_closed(crew, wait_until):
         connect()
     assert list(taken().values()) == [4, 4]
     for connection in itertools.chain.from_iterable(connections.values()):
+        connection.close()
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the server has closed its end; it must not have sent anything."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def test_a_connection_that_is_lost_for_want_of_open_files_does_not_count(crew, wait_until):
+    address = urlsplit(crew.url)
+    before = num_sockets_when_idle(crew, wait_until)
+    full, other = before
+    limits = resource.prlimit(full, resource.RLIMIT_NOFILE)
+    connections = []
+
+    def taken() -> dict[int, int]:
+        return {pid: num_sockets(pid) - num for pid, num in before.items()}
+
+    def num_lost() -> int:
+        return sum(is_closed(connection) for connection in connections)
+
+    def connect() -> None:
+        connections.append(socket.create_connection((address.hostname, address.port), timeout=30))
+
+    resource.prlimit(full, resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        for number in range(1, 9):
+            connect()
+            wait_until(lambda number=number: num_lost() + taken()[other] == number)
+        assert num_lost() >= 4
+        wait_until(lambda: "raise the limit on open files" in crew.log)
+    finally:
+        resource.prlimit(full, resource.RLIMIT_NOFILE, limits)
+        while connections:
+            connections.pop().close()
+    wait_until(lambda: taken()[other] == 0)
+    time.sleep(0.1)  # until the supervisor knows
+    for _ in range(8):
+        connect()
+    wait_until(lambda: sum(taken().values()) == 8)
+    assert list(taken().values()) == [4, 4]
+    for connection in connections:
         connection.close()
 
 

@@ -210,6 +210,16 @@ def test_a_zip_of_another_compression_is_refused(folder: Path, method: int) -> N
         load_bundle(zipped(folder, method=method))
 
 
+def test_an_encrypted_zip_is_refused(folder: Path) -> None:
+    path = zipped(folder)
+    content = bytearray(path.read_bytes())
+    # The flag of the first entry in the archive's directory says so.
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleFileError, match=r"cannot be read \(File .* is encrypted"):
+        load_bundle(path)
+
+
 def test_a_damaged_zip_entry_is_refused(folder: Path) -> None:
     path = zipped(folder)
     content = bytearray(path.read_bytes())

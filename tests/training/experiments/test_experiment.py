@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from kohonen_tokenizer.training.build import build_model
+from kohonen_tokenizer.training.build_quantizer import build_quantizer
 from kohonen_tokenizer.training.checkpoint import load_checkpoint
 from kohonen_tokenizer.training.config import RunConfig
 from kohonen_tokenizer.training.data import load_splits
@@ -122,6 +123,16 @@ def test_runs_begun_at_another_length_are_refused(recipe: RunConfig, out: Path) 
         longer.checkpoint()
 
 
+def test_each_method_gets_a_run_and_softmax_is_cold_at_its_end(recipe: RunConfig, tmp_path: Path) -> None:
+    conditions = [row.condition for row in EXPERIMENTS["methods"].rows]
+    runs = plan_runs(conditions, recipe=recipe, num_seeds=1, steps=700, out=tmp_path)
+    quantizers = {one.condition.name: one.config.model.quantizer for one in runs}
+    methods = ["kohonen", "kohonen", "gradient", "som_vae", "softmax", "residual"]
+    assert [quantizer.method for quantizer in quantizers.values()] == methods
+    assert quantizers["softmax"].anneal_steps == 700
+    assert len({type(build_quantizer(one.config.model)) for one in runs}) == 5
+
+
 def test_an_unknown_name_is_refused(recipe: RunConfig, photo_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="experiment 'table9': there is none; use one of table1,"):
         run(recipe, "table9", data=photo_folder, out=tmp_path)
@@ -162,7 +173,7 @@ def test_topology_says_what_the_evaluations_say(recipe: RunConfig, photo_folder:
     (expected,) = [evaluate(one.checkpoint(), pixels, split="validation", device=CPU) for one in runs[1:]]
     row = list(csv.DictReader(io.StringIO(topology_csv(table, evaluations))))[1]
     level = expected.levels["tokens"]
-    assert row["model"] == "KSOM"
+    assert (row["model"], row["seed"]) == ("KSOM", "0")
     assert float(row["loss"]) == expected.loss
     assert float(row["topographic_error_8"]) == level.map.topographic_error_8
     assert float(row["trustworthiness"]) == level.trustworthiness
@@ -171,9 +182,11 @@ def test_topology_says_what_the_evaluations_say(recipe: RunConfig, photo_folder:
     (line,) = [line for line in text.splitlines() if line.startswith("| KSOM |")]
     assert f"| {expected.psnr:.1f} |" in line
     assert f"| {level.map.topographic_error_8:.3f} |" in line
-    # Done once; and not believed of other weights.
+    # Done once; and not believed of other images or weights.
+    with pytest.raises(CheckpointError, match="or other images"):
+        evaluate_runs(runs, pixels[1:], device="cpu")
     (runs[0].out / "topology.json").write_bytes((runs[1].out / "topology.json").read_bytes())
-    with pytest.raises(CheckpointError, match=r"topology.json: is of another checkpoint; delete it"):
+    with pytest.raises(CheckpointError, match=r"topology\.json: is of another checkpoint or other"):
         evaluate_runs(runs, pixels, device="cpu")
 
 
@@ -243,7 +256,10 @@ def test_a_run_that_fails_is_named_with_its_reason(
     assert "no such folder; name a folder of images" in capfd.readouterr().err
 
 
-def test_a_stopped_experiment_saves_its_runs_and_carries_on(photo_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_or_killed_experiment_saves_its_runs(
+    photo_folder: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
     toml = tmp_path / "recipe.toml"
     toml.write_text(
         'name = "photos-test"\nbatch_size = 16\n[data]\nsource = "folder"\nname = "photo crops"\n'
@@ -257,16 +273,18 @@ def test_a_stopped_experiment_saves_its_runs_and_carries_on(photo_folder: Path, 
         try:
             checkpoints = out / "runs" / "none" / "seed-0" / "checkpoints"
             log = out / "runs" / "none" / "seed-0" / "log"
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while not (log.is_file() and "step/s" in log.read_text()):
                 assert process.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
-            process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=60)
+            process.send_signal(sent)
+            # Until its runs, which have its stderr, are gone too.
+            _, errors = process.communicate(timeout=120)
         finally:
             process.kill()
-    assert process.returncode == 2
-    assert "error: stopped; call the same command again to carry on" in errors
+    if sent == signal.SIGTERM:
+        assert process.returncode == 2
+        assert "error: stopped; call the same command again to carry on" in errors
     (saved,) = checkpoints.glob("step-*")
     assert int(saved.name.removeprefix("step-")) > 0
