@@ -19,7 +19,7 @@ ON_DEVICE = $(if $(DEVICE),--device $(DEVICE))
 INSTALL = $(UV) pip install --quiet --constraints constraints.txt --build-constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve image test test-ray test-containers fuzz audit secrets release-check check format benchmark bundle constraints clean
+.PHONY: help serve image test test-ray test-containers fuzz fuzz-api audit secrets release-check check format benchmark bundle constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +41,10 @@ image: ## Build the container image TARGET (cpu; or gpu, torch, train, batch) wi
 test-containers: .venv/.ready ## Build the images and try the compose file (ENGINE=docker, COMPOSE="docker compose", STAND_INS=1)
 	$(RUN)pytest -m containers --capture=no --verbose tests/containers
 
-fuzz: .venv/.ready ## Calls made up from the OpenAPI document, EXAMPLES (200) of each and others every time
+fuzz: .venv/.ready ## Every reader of strangers' bytes, guided by coverage (ARGS="--minutes 60", or names of targets)
+	$(RUN)python -m tests.fuzz $(ARGS)
+
+fuzz-api: .venv/.ready ## Calls made up from the OpenAPI document, EXAMPLES (200) of each and others every time
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),200) $(RUN)pytest --capture=no tests/service/http/test_schemathesis.py
 
 audit: .venv/.ready ## Known vulnerabilities of the packages in constraints.txt, as pypi.org tells

@@ -49,6 +49,8 @@ A message is one line: the value, the limit and the fix.
 
 from typing import ClassVar
 
+MAX_MESSAGE_CHARS = 1000
+
 
 class TokenizerError(Exception):
     """Base of every error that this service raises on purpose."""
@@ -57,9 +59,24 @@ class TokenizerError(Exception):
     code: ClassVar[str] = "internal_error"
 
     def __init__(self, message: str) -> None:
-        # Messages quote bundles and images, which may hold line breaks; a log or a terminal gets one line.
-        self.message = " ".join(message.split())
+        self.message = _one_line(message)
         super().__init__(self.message)
+
+
+def _one_line(message: str) -> str:
+    """`message` as a log or a terminal may have it.
+
+    Messages quote bundles and images, which may hold line breaks, what a terminal obeys, and megabytes.
+    """
+    line = " ".join(message.split())
+    if not line.isprintable():
+        line = "".join(
+            char if char.isprintable() else char.encode("unicode_escape").decode() for char in line
+        )
+    if len(line) > MAX_MESSAGE_CHARS:
+        # Out of the middle, for the fix is at the end.
+        line = f"{line[: MAX_MESSAGE_CHARS - 255]} ... {line[-250:]}"
+    return line
 
 
 class BundleError(TokenizerError):

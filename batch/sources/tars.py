@@ -44,7 +44,9 @@ class TarSource:
                     tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as tar,
                 ):
                     yield from _images(tar, path=piece.path)
-            except (OSError, EOFError, tarfile.TarError) as error:
+            # The standard library raises ValueError on numbers in headers that are none, and TypeError on a
+            # header of gzip that breaks off.
+            except (OSError, EOFError, ValueError, TypeError, tarfile.TarError) as error:
                 yield Sample(
                     piece.path, piece.path, None, None, f"the tar cannot be read to its end ({error})"
                 )
@@ -77,6 +79,9 @@ def _images(tar: tarfile.TarFile, *, path: str) -> Iterator[Sample]:
     for member in tar:
         if not member.isfile():
             continue
+        if member.issparse():
+            # Its holes take no room in the tar, and all that they claim in memory.
+            raise tarfile.ReadError(f"{member.name[:100]!r} is a sparse file; store files whole")
         file = tar.extractfile(member)
         assert file is not None  # it is None for folders and the like
         content = file.read()

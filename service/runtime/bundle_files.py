@@ -11,6 +11,17 @@ from typing import Protocol
 
 from ..errors import BundleFileError, BundleNotFoundError
 
+# What zipfile raises on a damaged file. ValueError is of names that are not in the encoding they claim,
+# RuntimeError of encryption, and of what only newer tools read.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,
+)
+
 
 class BundleFiles(Protocol):
     """Where the files of a bundle are read from."""
@@ -39,7 +50,7 @@ def open_bundle_files(path: str | os.PathLike[str]) -> Iterator[BundleFiles]:
     elif root.is_file():
         try:
             archive = zipfile.ZipFile(root)
-        except (zipfile.BadZipFile, OSError):
+        except _ZIP_ERRORS:
             raise BundleNotFoundError(
                 "this file is no .zip; give the folder or the .zip of a bundle"
             ) from None
@@ -102,13 +113,5 @@ class _ZipFiles:
                 return file.read(max_bytes + 1)
         except KeyError:
             raise _missing(name) from None
-        # RuntimeError is how zipfile refuses an encrypted entry, NotImplementedError a strongly encrypted.
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            OSError,
-            RuntimeError,
-            NotImplementedError,
-        ) as error:
+        except _ZIP_ERRORS as error:
             raise _unreadable(name, str(error)) from None

@@ -40,7 +40,10 @@ def start_session(
         raise GraphError(f"{file} does not load ({error}); export the bundle again") from None
     if session.get_providers()[0] != PROVIDERS[device]:
         raise unusable(device, f"onnxruntime chose {session.get_providers()[0]}")
-    _check_signature(session, file=file, source=source, target=target)
+    try:
+        _check_signature(session, file=file, source=source, target=target)
+    except UnicodeDecodeError:
+        raise GraphError(f"{file} names a dimension in no UTF-8; export the bundle again") from None
     _check_run(session, file=file, source=source, target=target)
     return session
 

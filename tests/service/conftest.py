@@ -1,165 +1,18 @@
-"""A true tokenizer that is small enough to check by hand, built without torch.
-
-Images of 8 x 8 pixels, a latent grid of 2 x 2, twelve colors on a map of 3 rows and 4 columns. Encoding
-averages each 4 x 4 block of pixels and takes the nearest color; decoding paints each block with its color.
-"""
+"""The tiny tokenizer of tiny_bundle.py, and one with two levels, as bundles."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from safetensors.numpy import save
 
-from kohonen_tokenizer.service.runtime.manifest import Manifest, codebook_sha256, sha256_hex
+from kohonen_tokenizer.service.runtime.manifest import codebook_sha256
 
-ROWS, COLUMNS, BLOCK = 3, 4, 4
-
-
-@dataclass(frozen=True)
-class TinyModel:
-    """The tiny tokenizer as plain loops: what the bundle must do."""
-
-    vectors: np.ndarray
-
-    def encode(self, images: np.ndarray) -> np.ndarray:
-        """Tokens int32 [B, 2, 2] of uint8 [B, 8, 8, 3]."""
-        tokens = np.empty((len(images), 2, 2), dtype=np.int32)
-        for place in np.ndindex(tokens.shape):
-            image, row, column = place
-            block = images[image, BLOCK * row : BLOCK * (row + 1), BLOCK * column : BLOCK * (column + 1)]
-            mean = block.reshape(-1, 3).astype(np.float64).mean(axis=0)
-            tokens[place] = np.argmin([np.sum((mean - vector) ** 2) for vector in self.vectors])
-        return tokens
-
-    def decode(self, tokens: np.ndarray) -> np.ndarray:
-        """Images uint8 [B, 8, 8, 3] of tokens [B, 2, 2]."""
-        images = np.empty((len(tokens), 2 * BLOCK, 2 * BLOCK, 3), dtype=np.uint8)
-        for image, row, column in np.ndindex(tokens.shape):
-            block = (
-                image,
-                slice(BLOCK * row, BLOCK * (row + 1)),
-                slice(BLOCK * column, BLOCK * (column + 1)),
-            )
-            images[block] = self.vectors[tokens[image, row, column]]
-        return images
-
-
-def _tiny_vectors() -> np.ndarray:
-    """Red grows along x and green along y: neighbors on the map are neighbors in color."""
-    return np.array(
-        [(80 * x + 5, 110 * y + 5, 30 + 10 * x) for y in range(ROWS) for x in range(COLUMNS)], "f4"
-    )
-
-
-def _model(
-    nodes: list[onnx.NodeProto],
-    sources: list[onnx.ValueInfoProto],
-    targets: list[onnx.ValueInfoProto],
-    constants: dict[str, np.ndarray],
-) -> bytes:
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        sources,
-        targets,
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString())
-
-
-def _tiny_encoder(vectors: np.ndarray) -> bytes:
-    """ONNX: pixels uint8 [B, 8, 8, 3] -> tokens int32 [B, 2, 2]."""
-    node = helper.make_node
-    return _model(
-        [
-            node("Cast", ["pixels"], ["float"], to=TensorProto.FLOAT),
-            node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
-            node("AveragePool", ["planes"], ["means"], kernel_shape=[BLOCK, BLOCK], strides=[BLOCK, BLOCK]),
-            node("Transpose", ["means"], ["latents"], perm=[0, 2, 3, 1]),
-            node("MatMul", ["latents", "minus_twice_vectors"], ["products"]),
-            node("Add", ["products", "squared_norms"], ["distances"]),
-            node("ArgMin", ["distances"], ["indices"], axis=-1, keepdims=0),
-            node("Cast", ["indices"], ["tokens"], to=TensorProto.INT32),
-        ],
-        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", 8, 8, 3])],
-        [helper.make_tensor_value_info("tokens", TensorProto.INT32, ["batch", 2, 2])],
-        {"minus_twice_vectors": -2 * vectors.T, "squared_norms": np.square(vectors).sum(axis=1)},
-    )
-
-
-def _tiny_decoder(vectors: np.ndarray) -> bytes:
-    """ONNX: tokens int32 [B, 2, 2] -> pixels uint8 [B, 8, 8, 3]."""
-    node = helper.make_node
-    return _model(
-        [
-            node("Gather", ["vectors", "tokens"], ["latents"], axis=0),
-            node("Transpose", ["latents"], ["planes"], perm=[0, 3, 1, 2]),
-            node(
-                "Resize",
-                ["planes", "", "scales"],
-                ["float"],
-                mode="nearest",
-                coordinate_transformation_mode="asymmetric",
-                nearest_mode="floor",
-            ),
-            node("Transpose", ["float"], ["image"], perm=[0, 2, 3, 1]),
-            node("Cast", ["image"], ["pixels"], to=TensorProto.UINT8),
-        ],
-        [helper.make_tensor_value_info("tokens", TensorProto.INT32, ["batch", 2, 2])],
-        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", 8, 8, 3])],
-        {"vectors": vectors, "scales": np.array([1, 1, BLOCK, BLOCK], dtype=np.float32)},
-    )
-
-
-def _tiny_codebook(vectors: np.ndarray) -> bytes:
-    """The codebook as safetensors."""
-    coordinates = np.array([(x, y) for y in range(ROWS) for x in range(COLUMNS)], dtype=np.int32)
-    return save({"vectors": vectors, "coordinates": coordinates})
-
-
-def _write_bundle(folder: Path, files: dict[str, bytes], **changes: Any) -> None:
-    """Write `files` and a manifest of them into `folder`; `changes` replace fields of the tiny manifest."""
-    vectors = _tiny_vectors()
-    manifest = {
-        "schema_version": 1,
-        "name": "tiny-colors",
-        "description": "Twelve colors on a map of 3 x 4.",
-        "license": "MIT",
-        "created": datetime(2026, 11, 24, 12, tzinfo=UTC),
-        "versions": {"onnx": onnx.__version__},
-        "image": {"height": 8, "width": 8, "channels": 3},
-        "levels": [
-            {
-                "name": "tokens",
-                "latent_grid": (2, 2),
-                "map_shape": (ROWS, COLUMNS),
-                "codebook_size": ROWS * COLUMNS,
-                "code_dim": 3,
-                "codebook_file": "codebook.safetensors",
-                "codebook_sha256": codebook_sha256(vectors),
-            }
-        ],
-        "files": {name: {"sha256": sha256_hex(data), "bytes": len(data)} for name, data in files.items()},
-        "graphs": {"onnx": {"encoder": "encoder.onnx", "decoder": "decoder.onnx"}},
-        "checkpoint": {"sha256": "0" * 64, "step": 0},
-        "architecture": {},
-        "training": {},
-        "training_data": {"name": "none", "num_images": 1, "license": "MIT"},
-        "metrics": {"psnr": 20.5},
-        "parity": {},
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    (folder / "manifest.json").write_bytes(Manifest.model_validate(manifest | changes).to_json())
+from . import tiny_bundle as tiny
+from .tiny_bundle import COLUMNS, ROWS, TinyModel, onnx_model, tiny_codebook, write_bundle
 
 
 def _two_level_encoder(vectors: np.ndarray) -> bytes:
@@ -178,7 +31,7 @@ def _two_level_encoder(vectors: np.ndarray) -> bytes:
             node("ArgMin", [f"distances_{level}"], [f"indices_{level}"], axis=-1, keepdims=0),
             node("Cast", [f"indices_{level}"], [f"tokens_{level}"], to=TensorProto.INT32),
         ]
-    return _model(
+    return onnx_model(
         nodes,
         [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", 8, 8, 3])],
         [
@@ -210,7 +63,7 @@ def _two_level_decoder(vectors: np.ndarray) -> bytes:
         node("Transpose", ["mean"], ["image"], perm=[0, 2, 3, 1]),
         node("Cast", ["image"], ["pixels"], to=TensorProto.UINT8),
     ]
-    return _model(
+    return onnx_model(
         nodes,
         [
             helper.make_tensor_value_info("tokens_top", TensorProto.INT32, ["batch", 1, 1]),
@@ -238,7 +91,7 @@ def two_level_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: TinyM
     files = {
         "encoder.onnx": _two_level_encoder(vectors),
         "decoder.onnx": _two_level_decoder(vectors),
-        "codebook_top.safetensors": _tiny_codebook(vectors),
+        "codebook_top.safetensors": tiny_codebook(vectors),
         "codebook_bottom.safetensors": save({"vectors": vectors, "coordinates": line}),
     }
     shared = {"codebook_size": ROWS * COLUMNS, "code_dim": 3}
@@ -256,31 +109,27 @@ def two_level_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: TinyM
             ("bottom", (2, 2), (ROWS * COLUMNS,)),
         )
     ]
-    _write_bundle(folder, files, name="two-levels", levels=levels)
+    write_bundle(folder, files, name="two-levels", levels=levels)
     return folder
 
 
 @pytest.fixture(scope="session")
 def tiny_model() -> TinyModel:
     """The tiny tokenizer as plain loops."""
-    return TinyModel(_tiny_vectors())
+    return TinyModel(tiny.tiny_vectors())
 
 
 @pytest.fixture(scope="session")
-def tiny_files(tiny_model: TinyModel) -> dict[str, bytes]:
+def tiny_files() -> dict[str, bytes]:
     """The tiny bundle's files but manifest.json, by name."""
-    return {
-        "encoder.onnx": _tiny_encoder(tiny_model.vectors),
-        "decoder.onnx": _tiny_decoder(tiny_model.vectors),
-        "codebook.safetensors": _tiny_codebook(tiny_model.vectors),
-    }
+    return tiny.tiny_files()
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_files: dict[str, bytes]) -> Path:
     """The folder of the tiny bundle. Shared: copy it before changing it."""
     folder = tmp_path_factory.mktemp("bundles") / "tiny-colors"
-    _write_bundle(folder, tiny_files)
+    write_bundle(folder, tiny_files)
     return folder
 
 
@@ -290,7 +139,7 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
 
     def make(files: dict[str, bytes], **changes: Any) -> Path:
         folder = tmp_path / "bundle"
-        _write_bundle(folder, files, **changes)
+        write_bundle(folder, files, **changes)
         return folder
 
     return make

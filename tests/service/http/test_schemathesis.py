@@ -19,7 +19,7 @@ import pytest
 from kohonen_tokenizer.service.http.auth import make_key
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-# Set by `make fuzz`: as many examples a call, other ones each time.
+# Set by `make fuzz-api`: as many examples a call, other ones each time.
 NUM_FUZZ_EXAMPLES = os.environ.get("FUZZ_EXAMPLES")
 
 
