@@ -42,6 +42,7 @@ test-containers: .venv/.ready ## Build the images and try the compose file (ENGI
 	$(RUN)pytest -m containers --capture=no --verbose tests/containers
 
 fuzz: .venv/.ready ## Every reader of strangers' bytes, guided by coverage (ARGS="--minutes 60", or names of targets)
+	$(INSTALL) --python .venv --editable '.[fuzz]'
 	$(RUN)python -m tests.fuzz $(ARGS)
 
 fuzz-api: .venv/.ready ## Calls made up from the OpenAPI document, EXAMPLES (200) of each and others every time
