@@ -20,9 +20,7 @@ MAX_GROWTH_MIB = 256
 
 def check_error(error: TokenizerError) -> None:
     """Return if the message of `error` is one line that may go to a terminal or a log."""
-    assert error.message
-    assert error.message.isprintable(), repr(error.message)
-    assert len(error.message) <= MAX_MESSAGE_CHARS, error.message
+    _check_message(error.message)
 
 
 def check_reply(reply: httpx.Response, *, may_time_out: bool = False) -> bool:
@@ -36,7 +34,7 @@ def check_reply(reply: httpx.Response, *, may_time_out: bool = False) -> bool:
         content = {"code": reply.headers["X-Error-Code"], "message": content}
     errors = [error for error in _below(InputError) if error.code == content["code"]]
     assert [error.status for error in errors] == [reply.status_code], reply.text
-    check_error(errors[0](content["message"]))
+    _check_message(content["message"])
     return False
 
 
@@ -49,6 +47,12 @@ def bounds() -> Iterator[None]:
     seconds, growth = time.process_time() - started, _peak_mib() - peak
     assert seconds <= MAX_CPU_S, f"it took {seconds:.1f} s of CPU"
     assert growth <= MAX_GROWTH_MIB, f"it took {growth:.0f} MiB of memory"
+
+
+def _check_message(message: str) -> None:
+    assert message
+    assert message.isprintable(), repr(message)
+    assert len(message) <= MAX_MESSAGE_CHARS, message
 
 
 def _peak_mib() -> float:
