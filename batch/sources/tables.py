@@ -4,7 +4,7 @@ A column holds the image files as binary, or as Hugging Face has them: structs o
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -36,14 +36,8 @@ class ParquetSource:
         """Runs of whole row groups."""
         for path in self._paths:
             with self.storage.open(path) as file, pq.ParquetFile(file) as table:
-                start = stop = 0
-                for group in range(table.num_row_groups):
-                    stop += table.metadata.row_group(group).num_rows
-                    if stop - start >= _PIECE_ROWS:
-                        yield Piece(path, start, stop, stop - start)
-                        start = stop
-                if stop > start:
-                    yield Piece(path, start, stop, stop - start)
+                groups = map(table.metadata.row_group, range(table.num_row_groups))
+                yield from _pieces(path, (group.num_rows for group in groups))
 
     def samples(self, pieces: Sequence[Piece]) -> Iterator[Sample]:
         """The images of the rows. A file that breaks off ends in a failed sample, named as the file."""
@@ -83,15 +77,8 @@ class ArrowSource:
     def pieces(self) -> Iterator[Piece]:
         """Runs of whole record batches."""
         for path in self._paths:
-            start = stop = 0
             with self.storage.open(path) as file:
-                for batch in _arrow_batches(self._mapped(path, file)):
-                    stop += len(batch)
-                    if stop - start >= _PIECE_ROWS:
-                        yield Piece(path, start, stop, stop - start)
-                        start = stop
-                if stop > start:
-                    yield Piece(path, start, stop, stop - start)
+                yield from _pieces(path, map(len, _arrow_batches(self._mapped(path, file))))
 
     def samples(self, pieces: Sequence[Piece]) -> Iterator[Sample]:
         """The images of the rows. A file that breaks off ends in a failed sample, named as the file."""
@@ -197,6 +184,18 @@ def _arrow_batches(file: Any) -> Iterator[pa.RecordBatch]:
         yield from pa.ipc.open_stream(file)
         return
     yield from (table.get_batch(number) for number in range(table.num_record_batches))
+
+
+def _pieces(path: str, groups: Iterable[int]) -> Iterator[Piece]:
+    """The rows of a file, cut between groups of so many rows, once there are enough."""
+    start = stop = 0
+    for num_rows in groups:
+        stop += num_rows
+        if stop - start >= _PIECE_ROWS:
+            yield Piece(path, start, stop, stop - start)
+            start = stop
+    if stop > start:
+        yield Piece(path, start, stop, stop - start)
 
 
 def _may_hold_images(kind: pa.DataType) -> bool:
