@@ -1,9 +1,11 @@
-"""Real images that every clone has: crops of the photographs that scikit-learn carries."""
+"""Real images that every clone has, crops of the photographs that scikit-learn carries; and the command."""
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
+
+from kohonen_tokenizer.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +26,16 @@ def crop_photos():
         return np.stack(crops)
 
     return crop
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command in this process: a function of its arguments to its status, stdout and stderr."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, *capsys.readouterr()
+
+    return call

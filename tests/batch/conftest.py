@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kohonen_tokenizer.cli import main
-
 from ..service.conftest import (
     TinyModel,
     make_bundle,
@@ -33,20 +31,6 @@ __all__ = [
 Command = Callable[..., tuple[int, str, str]]
 
 NUM_IMAGES = 70
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run the command: its status, stdout and stderr."""
-
-    def call(*args: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, out, err
-
-    return call
 
 
 @pytest.fixture

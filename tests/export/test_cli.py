@@ -2,23 +2,17 @@
 
 import json
 import shutil
+from functools import partial
 
 import pytest
 
-from kohonen_tokenizer.cli import main
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
 
 
 @pytest.fixture
-def run(capsys):
-    """Run the command; its exit status, output and errors."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main(["export", *map(str, arguments)])
-        return ended.value.code, *capsys.readouterr()
-
-    return run
+def run(run):
+    """Run the command `export`."""
+    return partial(run, "export")
 
 
 def test_a_run_becomes_a_bundle_with_its_metrics(run, run_folder, checkpoint, data_folder, tmp_path):

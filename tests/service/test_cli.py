@@ -13,25 +13,10 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from kohonen_tokenizer.cli import main
 from kohonen_tokenizer.service.http.settings import Settings
 from kohonen_tokenizer.service.runtime.tokenizer import Tokenizer
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command: its status, stdout and stderr."""
-
-    def call(*args: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, out, err
-
-    return call
 
 
 @pytest.fixture
