@@ -30,7 +30,9 @@ class Settings(BaseSettings):
     )
 
     bundle: Path | None = Field(
-        default=None, description="The bundle to serve: a folder, or a .zip of the same files."
+        default=None,
+        description="The bundle to serve: a folder, or a .zip of the same files; empty for none, where an "
+        "image has one.",
     )
     models: Path | None = Field(
         default=None,
@@ -232,6 +234,11 @@ class Settings(BaseSettings):
                 ) from None
         return endpoint
 
+    @field_validator("bundle", mode="before")
+    @classmethod
+    def _may_be_taken_back(cls, bundle: object) -> object:
+        return None if bundle == "" else bundle
+
     @field_validator("api_keys")
     @classmethod
     def _have_names_of_their_own(cls, keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
@@ -242,7 +249,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_limits(self) -> Self:
         if self.bundle is not None and self.models is not None:
-            raise ValueError("bundle and models are both set; give one of them")
+            raise ValueError("bundle and models are both set; give one of them, or an empty bundle")
         for smaller, larger in (
             ("max_images", "max_queue_images"),
             ("max_body_bytes", "max_pending_bytes"),

@@ -126,7 +126,7 @@ def test_replicas_give_way_to_new_ones_and_lose_no_request(stack: Stack) -> None
         stack.up("--no-deps", "--no-recreate", "--scale", "tokenizer=4", "tokenizer")
         wait_until(lambda: all(stack.is_ready(replica) for replica in stack.replicas))
         for replica in old:
-            run(*ENGINE, "stop", "--time", "20", replica)
+            run(*ENGINE, "stop", "-t", "20", replica)
             assert inspect(replica)["State"]["ExitCode"] == 0
             run(*ENGINE, "rm", replica)
         time.sleep(SETTLE_S)
@@ -138,7 +138,7 @@ def test_replicas_give_way_to_new_ones_and_lose_no_request(stack: Stack) -> None
 
 def test_replica_ends_by_itself_when_it_is_told_to_stop(stack: Stack) -> None:
     (replica, _) = stack.replicas
-    run(*ENGINE, "stop", "--time", "20", replica)
+    run(*ENGINE, "stop", "-t", "20", replica)
     assert inspect(replica)["State"]["ExitCode"] == 0
     run(*ENGINE, "start", replica)
     wait_until(lambda: stack.is_ready(replica))

@@ -64,14 +64,24 @@ def test_misspelt_field_is_found() -> None:
 
 
 def test_every_file_is_used() -> None:
-    used = {"base/kustomization.yaml", "gpu/kustomization.yaml"}
-    for layer in ("base", "gpu"):
+    used = set()
+    for layer in ("base", "cpu", "gpu"):
+        used.add(f"{layer}/kustomization.yaml")
         parts = kustomization(layer)
         used |= {f"{layer}/{name}" for name in parts["resources"] if not name.startswith("..")}
         used |= {f"{layer}/{patch['path']}" for patch in parts.get("patches", [])}
         used |= {f"{layer}/{name}" for made in parts.get("secretGenerator", []) for name in made["files"]}
     there = {str(path.relative_to(KUBERNETES)) for path in KUBERNETES.rglob("*") if path.is_file()}
     assert used == there
+
+
+def test_each_layer_tags_the_image_of_the_base_and_base_does_not() -> None:
+    (container,) = of_kind("Deployment")["spec"]["template"]["spec"]["containers"]
+    # Kustomize renames from the base up: had base a name for the registry, no layer above would find its own.
+    assert "images" not in kustomization("base")
+    for layer in ("cpu", "gpu"):
+        assert kustomization(layer)["resources"] == ["../base"]
+        assert kustomization(layer)["images"] == [{"name": container["image"], "newTag": layer}]
 
 
 def test_selectors_find_the_pods_and_names_what_they_name() -> None:

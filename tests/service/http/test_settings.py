@@ -231,3 +231,12 @@ def test_what_is_printed_explains_itself(monkeypatch):
 )
 def test_the_url_is_one_that_a_client_can_use(host, url):
     assert read_settings({"bundle": "b", "host": host}).base_url == url
+
+
+def test_an_empty_bundle_takes_that_of_an_image_back(monkeypatch):
+    monkeypatch.setenv("KOHONEN_BUNDLE", "/bundle")
+    with pytest.raises(SettingsError, match="both set; give one of them, or an empty bundle"):
+        read_settings({"models": "m"})
+    monkeypatch.setenv("KOHONEN_BUNDLE", "")
+    settings = read_settings({"models": "m"})
+    assert (settings.bundle, settings.models) == (None, Path("m"))
