@@ -153,6 +153,10 @@ def experiment(
 
     Stop it with Ctrl-C and call it again to carry on.
     """
+    from .experiments.paper import find_experiment
+
+    find_experiment(name)  # before the seconds that torch takes to import
+
     from .device import torch_device
     from .experiments.experiment import run_experiment
 

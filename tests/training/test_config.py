@@ -124,9 +124,8 @@ def test_recipes_for_the_sample_are_those_of_imagenet_but_for_what_they_say():
         RunConfig.from_toml(find_recipe(name))
         for name in ("imagenet-ksom", "imagenet-sample-ksom", "imagenet-sample-64-ksom")
     )
-    assert small.model == recipe.model
     first_batch = dataclasses.replace(recipe.model.quantizer, initialization="first_batch")
-    assert sample.model == dataclasses.replace(recipe.model, quantizer=first_batch)
+    assert sample.model == small.model == dataclasses.replace(recipe.model, quantizer=first_batch)
     assert sample.optimizer == small.optimizer == dataclasses.replace(recipe.optimizer, learning_rate=1e-3)
     assert (sample.data.image_size, sample.data.train_crop, small.data.image_size) == (256, 64, 64)
     assert dataclasses.replace(sample.data, image_size=64, train_crop=None) == small.data

@@ -17,7 +17,7 @@ from kohonen_tokenizer.atomic_file import write_atomically
 from ..config import RunConfig
 from ..data import load_splits
 from ..errors import ConfigError
-from .paper import DATASET_OF_SOURCE, EXPERIMENTS, OF_TWO_LEVELS, Dataset
+from .paper import DATASET_OF_SOURCE, EXPERIMENTS, OF_TWO_LEVELS, Dataset, find_experiment
 from .plots import (
     Checkpoints,
     as_png,
@@ -56,9 +56,7 @@ def run_experiment(
     written. Raises ConfigError for an unknown name and what does not fit the recipe, and TrainingError when a
     run fails.
     """
-    table = EXPERIMENTS.get(name)
-    if table is None:
-        raise ConfigError(f"experiment {name!r}: there is none; use one of {', '.join(EXPERIMENTS)}")
+    table = find_experiment(name)
     if name in OF_TWO_LEVELS and recipe.model.architecture != "vqvae2":
         raise ConfigError(
             f"experiment {name}: shows two levels, and the recipe {recipe.name} has one; "

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from ..errors import ConfigError
+
 Dataset = Literal["cifar10", "imagenet", "faces"]
 
 STEPS = 30_000
@@ -365,6 +367,15 @@ EXPERIMENTS: Mapping[str, Table] = {
     "methods": METHODS,
 }
 """By the name that the command takes."""
+
+
+def find_experiment(name: str) -> Table:
+    """The table of that name. Raises ConfigError for an unknown one."""
+    table = EXPERIMENTS.get(name)
+    if table is None:
+        raise ConfigError(f"experiment {name!r}: there is none; use one of {', '.join(EXPERIMENTS)}")
+    return table
+
 
 OF_TWO_LEVELS = ("figure7", "figure8", "figure9")
 """Those that a model of one level has nothing to show for."""
