@@ -11,10 +11,9 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import parent_process
-from multiprocessing.connection import wait as wait_for_objects
-from threading import Thread
+from functools import partial
 
+from kohonen_tokenizer.parent_process import when_parent_ends
 from kohonen_tokenizer.service.runtime.threads import available_threads
 
 from .encoding import ShardEncoder, Work
@@ -99,16 +98,9 @@ def _begin(work: Work, tally: Tally) -> None:
     # Ctrl-C reaches every process of a terminal; the job stops its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     hurry_threads()
-    Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+    # A job that was killed leaves nobody behind who would write on.
+    when_parent_ends(partial(os._exit, 1))
 
 
 def _encode(shard: int) -> ShardRecord:
     return _worker.encode(shard)
-
-
-def _end_with_parent() -> None:
-    """A job that was killed leaves nobody behind who would write on."""
-    parent = parent_process()
-    assert parent is not None  # this is a worker
-    wait_for_objects([parent.sentinel])
-    os._exit(1)

@@ -153,7 +153,7 @@ def experiment(
 
     Stop it with Ctrl-C and call it again to carry on.
     """
-    from .experiments.paper import find_experiment
+    from .experiments.catalog import find_experiment
 
     find_experiment(name)  # before the seconds that torch takes to import
 

@@ -85,11 +85,6 @@ def find_images(config: DataConfig, root: Path) -> Source:
                 validation={part: list_folder(root / part / "val") for part in parts},
             )
         case "tar":
-            if root.is_dir() and not any(root.rglob("*.tar")):
-                raise DataError(
-                    f'{root}: no .tar files in it; name a .tar or a folder of them, or use source = "folder" '
-                    "for a folder of images"
-                )
             return _by_split(_list_tars(root), root=root)
         case _:
             return _find_folder(root)
@@ -151,6 +146,11 @@ def _by_split(members: Iterator[tuple[str, ImageFile]], *, root: Path) -> Source
 def _list_tars(root: Path) -> Iterator[tuple[str, ImageFile]]:
     """Each image in the .tar at ``root``, or in those below it, with its split."""
     paths = sorted(root.rglob("*.tar")) if root.is_dir() else [root]
+    if not paths:
+        raise DataError(
+            f'{root}: no .tar files in it; name a .tar or a folder of them, or use source = "folder" '
+            "for a folder of images"
+        )
     for path in paths:
         shard = path.relative_to(root).as_posix() if root.is_dir() else path.name
         try:

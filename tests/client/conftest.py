@@ -1,9 +1,11 @@
 """The tiny model behind real servers, those of the service's own tests, and clients of them."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from kohonen_tokenizer_client import AsyncClient, Client
@@ -35,6 +37,16 @@ __all__ = [
     "two_level_bundle",
     "wait_until",
 ]
+
+
+def assert_same_arrays(
+    found: Mapping[str, npt.NDArray[Any]], expected: Mapping[str, npt.NDArray[Any]]
+) -> None:
+    """Fail unless both have the same names, and by each name the same values of the same type."""
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype, name
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from kohonen_tokenizer_client import InputError
 from kohonen_tokenizer_client.replies import read_grids
 from kohonen_tokenizer_client.transport import Reply
 
+from .conftest import assert_same_arrays
 from .faulty_proxy import faulty_proxy
 
 
@@ -79,12 +80,10 @@ def test_a_client_takes_the_place_of_a_tokenizer_of_two_levels(
 ):
     client = make_client(two_level_server.url, batch_size=8)
     expected, found = use(two_levels, random_images), use(client, random_images)
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        assert found[name].dtype == array.dtype, name
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    assert_same_arrays(found, expected)
+    for name, array in found.items():
         # The user's own, as from a computation.
-        assert found[name].flags.writeable or name.startswith(("vectors", "coordinates")), name
+        assert array.flags.writeable or name.startswith(("vectors", "coordinates")), name
 
 
 @pytest.mark.parametrize("level", ["top", "bottom"])

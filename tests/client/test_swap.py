@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from .conftest import assert_same_arrays
+
 
 def use(tokenizer, images):
     """What a user does with a tokenizer, wherever it is."""
@@ -42,12 +44,10 @@ def near(tokenizer):
 def test_a_client_takes_the_place_of_the_tokenizer(make_client, server, tokenizer, random_images):
     client = make_client(server.url, batch_size=8)
     expected, found = use(tokenizer, random_images), use(client, random_images)
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        assert found[name].dtype == array.dtype, name
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    assert_same_arrays(found, expected)
+    for name, array in found.items():
         # The user's own, as from a computation.
-        assert found[name].flags.writeable or name in ("vectors", "coordinates"), name
+        assert array.flags.writeable or name in ("vectors", "coordinates"), name
     assert near(client) == near(tokenizer)
 
 

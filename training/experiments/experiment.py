@@ -17,7 +17,8 @@ from kohonen_tokenizer.atomic_file import write_atomically
 from ..config import RunConfig
 from ..data import load_splits
 from ..errors import ConfigError
-from .paper import DATASET_OF_SOURCE, EXPERIMENTS, OF_TWO_LEVELS, Dataset, find_experiment
+from .catalog import DATASET_OF_SOURCE, OF_TWO_LEVELS, find_experiment
+from .paper import Dataset
 from .plots import (
     Checkpoints,
     as_png,
@@ -49,7 +50,7 @@ def run_experiment(
     device: str,
     num_parallel: int,
 ) -> list[Path]:
-    """Run the experiment ``name`` of ``EXPERIMENTS`` and write its table, and its plot if it is a figure.
+    """Run the experiment ``name`` of the catalog and write its table, and its plot if it is a figure.
 
     ``dataset`` chooses the paper's figures that stand beside, None those of the recipe's source; for
     ``cache`` see ``load_splits``. Runs that are finished in ``out`` are used as they are. Returns the files
@@ -75,15 +76,12 @@ def run_experiment(
     if not all(one.is_finished() for one in runs):
         load_splits(recipe.data, data, cache=cache)  # once, before processes share what it decodes
     train_all(runs, data=data, cache=cache, device=device, num_parallel=num_parallel)
-    checkpoints = {
-        row.condition.name: [one.checkpoint() for one in runs if one.condition == row.condition]
-        for row in table.rows
-    }
 
     def images() -> Tensor:
         return load_splits(recipe.data, data, cache=cache).validation
 
     config, made_with = runs[0].config, _made_with(device)
+    figure = None
     if table.is_of_maps:
         evaluations = evaluate_runs(runs, images(), device=device)
         texts = (
@@ -91,6 +89,11 @@ def run_experiment(
             topology_markdown(table, evaluations, config=config, made_with=made_with),
         )
     else:
+        checkpoints = {
+            row.condition.name: [one.checkpoint() for one in runs if one.condition == row.condition]
+            for row in table.rows
+        }
+        figure = _figure(name, checkpoints, images=images)
         results = {
             condition: [run_result(one.validations, seed=one.config.seed) for one in seeds]
             for condition, seeds in checkpoints.items()
@@ -100,7 +103,6 @@ def run_experiment(
             as_markdown(table, results, config=config, dataset=dataset, made_with=made_with),
         )
     files = dict(zip((f"{name}.csv", f"{name}.md"), map(str.encode, texts), strict=True))
-    figure = _figure(name, checkpoints, images=images)
     if figure is not None:
         files[f"{name}.png"] = as_png(figure)
     for file, content in files.items():
@@ -110,7 +112,7 @@ def run_experiment(
 
 def _figure(name: str, checkpoints: Checkpoints, *, images: Callable[[], Tensor]) -> Figure | None:
     """The figure of that name; ``images`` reads uint8 [N, H, W, 3] for those that show some."""
-    table = EXPERIMENTS[name]
+    table = find_experiment(name)
     match name:
         case "figure3":
             return loss_curves(table, checkpoints)

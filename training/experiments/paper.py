@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from ..errors import ConfigError
-
 Dataset = Literal["cifar10", "imagenet", "faces"]
 
 STEPS = 30_000
@@ -121,6 +119,9 @@ EMA_BOTH = _condition("none", initial_count=0, update_unused=False)
 HARD_ZERO_COUNT = _condition("hard", initial_count=0)
 HARD_KEEP_UNUSED = _condition("hard", update_unused=False)
 HARD_BOTH = _condition("hard", initial_count=0, update_unused=False)
+HARD_LINE = _condition("hard", is_line=True)
+HARD_FAST = _condition("hard", shrink_step=1)
+HARD_SLOW = _condition("hard", shrink_step=0.01)
 
 TABLE_1 = Table(
     "Sensitivity of EMA-VQ",
@@ -235,7 +236,7 @@ TABLE_4 = Table(
     (
         Row(
             ("hard 1-D", "0.1"),
-            _condition("hard", is_line=True),
+            HARD_LINE,
             {
                 "cifar10": _printed(52.0, 0.2, (5.3, 0.5), (3.1, 0.3)),
                 "faces": _printed(17.4, 0.2, (15.8, 0.8), (10.8, 1.5)),
@@ -243,7 +244,7 @@ TABLE_4 = Table(
         ),
         Row(
             ("hard 2-D", "1"),
-            _condition("hard", shrink_step=1),
+            HARD_FAST,
             {
                 "cifar10": _printed(52.1, 0.4, (4.7, 0.7), (2.6, 0.5)),
                 "faces": _printed(17.4, 0.2, (18.0, 1.6), (11.4, 1.1)),
@@ -259,7 +260,7 @@ TABLE_4 = Table(
         ),
         Row(
             ("hard 2-D", "0.01"),
-            _condition("hard", shrink_step=0.01),
+            HARD_SLOW,
             {
                 "cifar10": _printed(52.1, 0.3, (5.5, 0.7), (3.0, 0.0)),
                 "faces": _printed(17.6, 0.3, (17.0, 2.9), (12.4, 2.1)),
@@ -322,63 +323,3 @@ FIGURE_6 = Table(
     ("curve",),
     (Row(("EMA-VQ",), EMA), Row(("hard",), HARD), Row(("Gaussian",), GAUSSIAN)),
 )
-
-TOPOLOGY = Table(
-    "The order of the map",
-    ("neighbors", "tau"),
-    (
-        Row(("none", ""), EMA),
-        Row(("hard 1-D", "0.1"), _condition("hard", is_line=True)),
-        Row(("hard 2-D", "1"), _condition("hard", shrink_step=1)),
-        Row(("hard 2-D", "0.1"), HARD),
-        Row(("hard 2-D, topology first", "0.01"), _condition("hard", shrink_step=0.01)),
-        Row(("Gaussian 2-D", "0.1"), GAUSSIAN),
-    ),
-    is_of_maps=True,
-)
-
-METHODS = Table(
-    "Other ways to learn the codes",
-    ("method",),
-    (
-        Row(("EMA-VQ",), EMA),
-        Row(("Kohonen map",), HARD),
-        Row(("gradient",), Condition("gradient", {"method": "gradient"})),
-        Row(("SOM-VAE",), Condition("som-vae", {"method": "som_vae"})),
-        Row(("softmax (section 5)",), Condition("softmax", {"method": "softmax"})),
-        Row(("residual, 2 stages",), Condition("residual", {"method": "residual"})),
-    ),
-    is_of_maps=True,
-)
-
-EXPERIMENTS: Mapping[str, Table] = {
-    "table1": TABLE_1,
-    "table2": TABLE_2,
-    "table3": TABLE_3,
-    "table4": TABLE_4,
-    "figure3": FIGURE_3,
-    "figure4": FIGURE_4,
-    "figure5": FIGURE_5,
-    "figure6": FIGURE_6,
-    "figure7": FIGURE_7,
-    "figure8": FIGURE_8,
-    "figure9": FIGURE_9,
-    "topology": TOPOLOGY,
-    "methods": METHODS,
-}
-"""By the name that the command takes."""
-
-
-def find_experiment(name: str) -> Table:
-    """The table of that name. Raises ConfigError for an unknown one."""
-    table = EXPERIMENTS.get(name)
-    if table is None:
-        raise ConfigError(f"experiment {name!r}: there is none; use one of {', '.join(EXPERIMENTS)}")
-    return table
-
-
-OF_TWO_LEVELS = ("figure7", "figure8", "figure9")
-"""Those that a model of one level has nothing to show for."""
-
-DATASET_OF_SOURCE: Mapping[str, Dataset] = {"cifar10": "cifar10", "imagenet": "imagenet", "faces": "faces"}
-"""Whose figures of the paper a recipe's own source has beside it; other sources may have any."""

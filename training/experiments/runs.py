@@ -14,13 +14,14 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import wait as wait_for_objects
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
 
 import torch
 from tqdm import tqdm
+
+from kohonen_tokenizer.parent_process import when_parent_ends
 
 from ..build_quantizer import build_quantizer
 from ..checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
@@ -163,7 +164,8 @@ def _train_in_process(
     # What a terminal sends to all of its processes comes from the parent here, as SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
-    Thread(target=_stop_with_parent, name="stop-with-parent", daemon=True).start()
+    # An experiment that was killed leaves no run behind that trains on: it saves itself and ends.
+    when_parent_ends(partial(os.kill, os.getpid(), signal.SIGTERM))
     out.mkdir(parents=True, exist_ok=True)
     with (out / "log").open("a", buffering=1) as log:
         sys.stderr = sys.stdout = log
@@ -177,14 +179,6 @@ def _train_in_process(
             # multiprocessing would write it where the log is closed already.
             log.write(f"\n{traceback.format_exc()}")
             sys.exit(1)
-
-
-def _stop_with_parent() -> None:
-    """An experiment that was killed leaves no run behind that trains on: it saves itself and ends."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # this is a run
-    wait_for_objects([parent.sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _last_line(log: Path) -> str:

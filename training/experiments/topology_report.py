@@ -43,7 +43,7 @@ def evaluate_runs(runs: Sequence[Run], pixels: Tensor, *, device: str) -> Evalua
         kept = json.loads(file.read_bytes()) if file.is_file() else {}
         if not of.items() <= kept.items():
             evaluation = evaluate(checkpoint, pixels, split="validation", device=torch.device(device))
-            fields = {"seed": one.config.seed, **of, **asdict(evaluation)}
+            fields = {"seed": one.config.seed, "images_sha256": images_sha256, **asdict(evaluation)}
             write_atomically(file, json.dumps(fields, indent=2, allow_nan=False).encode() + b"\n")
             kept = json.loads(file.read_bytes())
         found.setdefault(one.condition.name, []).append(kept)

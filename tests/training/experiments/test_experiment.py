@@ -22,8 +22,8 @@ from kohonen_tokenizer.training.config import RunConfig
 from kohonen_tokenizer.training.data import load_splits
 from kohonen_tokenizer.training.errors import CheckpointError, ConfigError, TrainingError
 from kohonen_tokenizer.training.evaluation import evaluate
+from kohonen_tokenizer.training.experiments.catalog import EXPERIMENTS
 from kohonen_tokenizer.training.experiments.experiment import run_experiment
-from kohonen_tokenizer.training.experiments.paper import EXPERIMENTS
 from kohonen_tokenizer.training.experiments.pictures import codebook_picture, moved_picture
 from kohonen_tokenizer.training.experiments.runs import plan_runs, train_all
 from kohonen_tokenizer.training.experiments.topology_report import as_csv as topology_csv

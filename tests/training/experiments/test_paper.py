@@ -6,7 +6,8 @@ import pytest
 
 from kohonen_tokenizer.training.cli import find_recipe
 from kohonen_tokenizer.training.config import RunConfig
-from kohonen_tokenizer.training.experiments.paper import EXPERIMENTS, TABLE_1, TABLE_2, TABLE_3, TABLE_4
+from kohonen_tokenizer.training.experiments.catalog import EXPERIMENTS
+from kohonen_tokenizer.training.experiments.paper import TABLE_1, TABLE_2, TABLE_3, TABLE_4
 from kohonen_tokenizer.training.experiments.runs import plan_runs
 
 
